@@ -14,8 +14,11 @@ export interface Engine {
   optimStep(options: OptimStepOptions): Promise<OptimStepReport>;
   /** The loss of rows, without gradients: sums over each row by itself. */
   forward(rows: readonly TokenRow[], loss: LossSpecification): Promise<LossSums[]>;
-  /** Answers to prompts of token ids, each from a random stream of its own: the batch it ran in changes nothing but rounding. */
-  sample(requests: readonly SampleRequest[], options: SampleOptions): Promise<Sample[]>;
+  /**
+   * Answers to prompts of token ids, in their order, each from a random stream of its own: the batch it ran in changes nothing but
+   * rounding. `onSample` hears of each as it is finished, in any order, so that it can be kept at once.
+   */
+  sample(requests: readonly SampleRequest[], options: SampleOptions, onSample?: (index: number, sample: Sample) => void): Promise<Sample[]>;
   /** The log-probability of every token given those before it, and on request the logits at chosen positions or named inner values. */
   score(rows: readonly ScoreRequest[]): Promise<Score[]>;
   /** Trainable parameters by name, as they are now. */
