@@ -1,0 +1,249 @@
+import { createReadStream } from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { InternalError, messageOf, UserError } from './errors.ts';
+import { DiskFullError, diskErrorOf, hasCode, makeFolder, ownerOnly, syncFolder } from './folders.ts';
+
+/** One line of a JSON-lines file. Lines count from 1, blank ones included, as an editor counts them. */
+export interface JsonLine {
+  readonly line: number;
+  readonly value: unknown;
+}
+
+/** The last line of a file whose writer was stopped in the middle of it. */
+export interface TornLine {
+  readonly line: number;
+  /** Its beginning, for a message. */
+  readonly excerpt: string;
+}
+
+export interface ReadJsonLinesOptions {
+  /** Told of a torn last line, which is otherwise left out. Pass `refuseTornLine(path)` for files that are not written by `appendJsonLines`. */
+  readonly onTorn?: (torn: TornLine) => void;
+}
+
+/**
+ * The values of a JSON-lines file in order, a chunk of the file in memory at a time. A byte order mark, CRLF and blank lines are fine. A
+ * last line without a newline that is not JSON is torn: reported, not thrown. Any other line that is not JSON throws with its number.
+ */
+export async function* readJsonLines(path: string, options: ReadJsonLinesOptions = {}): AsyncGenerator<JsonLine> {
+  for await (const { line, text, isTerminated } of readTextLines(path)) {
+    if (text.trim() === '') continue;
+    let value: unknown;
+    try {
+      value = JSON.parse(text);
+    } catch (thrown) {
+      if (isTerminated) throw new UserError(`${path}:${line}: expected a line of JSON, came ${excerptOf(text)} (${messageOf(thrown)}).`);
+      options.onTorn?.({ line, excerpt: excerptOf(text) });
+      return;
+    }
+    yield { line, value };
+  }
+}
+
+/** For `onTorn`: a torn last line is an error. */
+export const refuseTornLine =
+  (path: string) =>
+  (torn: TornLine): never => {
+    throw new UserError(`${path}:${torn.line}: the last line is not whole JSON: ${torn.excerpt}. Complete or delete it.`);
+  };
+
+/** Appends values, one line each. */
+export interface JsonLinesAppender {
+  /** Resolves when the line is on the disk, not merely handed to the system. */
+  append(value: unknown): Promise<void>;
+  /** Waits for what was appended, then closes. */
+  close(): Promise<void>;
+}
+
+export interface AppendJsonLinesOptions {
+  /** Permissions of the file; the owner's alone when absent, since lines hold texts. */
+  readonly mode?: number;
+  /** Told of a torn last line that an earlier writer left; it is cut off before anything is appended. */
+  readonly onTorn?: (torn: TornLine) => void;
+  /** The disk, for tests of a full one. */
+  readonly openFile?: (path: string, mode: number) => Promise<AppendableFile>;
+}
+
+/** What the appender needs of a file that was opened for reading and appending. */
+export type AppendableFile = Pick<FileHandle, 'read' | 'stat' | 'write' | 'truncate' | 'datasync' | 'close'>;
+
+/**
+ * Opens a JSON-lines file for appending, creating it and its folder. Lines that arrive while others are being synced go out together in
+ * the next write, so that thousands a second cost a few hundred syncs. After a failed write the file is cut back to its last whole line
+ * and every further call fails with the same error.
+ */
+export const appendJsonLines = async (path: string, options: AppendJsonLinesOptions = {}): Promise<JsonLinesAppender> => {
+  await makeFolder(dirname(path));
+  const openFile = options.openFile ?? openForAppending;
+  let file: AppendableFile;
+  try {
+    file = await openFile(path, options.mode ?? ownerOnly);
+  } catch (thrown) {
+    throw diskErrorOf(thrown, path);
+  }
+  let sizeBytes: number;
+  try {
+    sizeBytes = await mendEnd(file, path, options.onTorn);
+    await syncFolder(dirname(path));
+  } catch (thrown) {
+    await file.close();
+    throw thrown;
+  }
+  return appenderOf(file, path, sizeBytes);
+};
+
+interface WaitingLine {
+  readonly bytes: Buffer;
+  readonly resolve: () => void;
+  readonly reject: (reason: unknown) => void;
+}
+
+const appenderOf = (file: AppendableFile, path: string, initialSizeBytes: number): JsonLinesAppender => {
+  let sizeBytes = initialSizeBytes;
+  let waiting: WaitingLine[] = [];
+  let writing: Promise<void> | undefined;
+  let failure: unknown;
+  let isClosed = false;
+
+  const writeWaiting = async (): Promise<void> => {
+    while (waiting.length > 0) {
+      const lines = waiting;
+      waiting = [];
+      try {
+        if (failure !== undefined) throw failure;
+        sizeBytes += await writeWhole(file, Buffer.concat(lines.map((line) => line.bytes)), sizeBytes);
+        for (const line of lines) line.resolve();
+      } catch (thrown) {
+        failure = diskErrorOf(thrown, path);
+        for (const line of lines) line.reject(failure);
+      }
+    }
+    writing = undefined;
+  };
+
+  return {
+    append: (value) => {
+      if (isClosed) return Promise.reject(new InternalError(`append to ${path} after it was closed`));
+      const text = JSON.stringify(value);
+      if (text === undefined) return Promise.reject(new InternalError(`a value that JSON cannot hold was appended to ${path}`));
+      return new Promise((resolve, reject) => {
+        waiting.push({ bytes: Buffer.from(`${text}\n`), resolve, reject });
+        writing ??= writeWaiting();
+      });
+    },
+    close: async () => {
+      if (isClosed) return;
+      isClosed = true;
+      await writing;
+      await file.close();
+    },
+  };
+};
+
+/** Writes and syncs all the bytes, or cuts the file back to `sizeBytes` and throws. */
+const writeWhole = async (file: AppendableFile, bytes: Buffer, sizeBytes: number): Promise<number> => {
+  try {
+    // A nearly full disk takes a part and reports how much.
+    for (let offset = 0; offset < bytes.length; ) {
+      const { bytesWritten } = await file.write(bytes, offset, bytes.length - offset);
+      if (bytesWritten === 0) throw new DiskFullError('the disk takes no more bytes');
+      offset += bytesWritten;
+    }
+    await file.datasync();
+    return bytes.length;
+  } catch (thrown) {
+    await file.truncate(sizeBytes).catch(() => undefined); // The next opening mends it if even that fails.
+    throw thrown;
+  }
+};
+
+const openForAppending = async (path: string, mode: number): Promise<AppendableFile> => {
+  const handle = await open(path, 'a+', mode);
+  // The file may be older than this run and open to others.
+  if (process.platform !== 'win32') await handle.chmod(mode).catch(() => undefined);
+  return handle;
+};
+
+/** Makes the file end in a newline: completes a last line that is whole JSON, cuts off one that is not. Returns its size. */
+const mendEnd = async (file: AppendableFile, path: string, onTorn: AppendJsonLinesOptions['onTorn']): Promise<number> => {
+  const { size } = await file.stat();
+  const tail = await readTail(file, size);
+  if (tail.length === 0) return size;
+  const text = tail.toString('utf8');
+  if (isJson(text)) {
+    await writeWhole(file, Buffer.from('\n'), size);
+    return size + 1;
+  }
+  const line = await countLines(path);
+  await file.truncate(size - tail.length);
+  onTorn?.({ line, excerpt: excerptOf(text) });
+  return size - tail.length;
+};
+
+/** The bytes after the last newline. */
+const readTail = async (file: AppendableFile, sizeBytes: number): Promise<Buffer> => {
+  const chunkBytes = 1 << 16;
+  let tail = Buffer.alloc(0);
+  for (let end = sizeBytes; end > 0; ) {
+    const start = Math.max(0, end - chunkBytes);
+    const chunk = Buffer.alloc(end - start);
+    await file.read(chunk, 0, chunk.length, start);
+    const newlineIndex = chunk.lastIndexOf(0x0a);
+    tail = Buffer.concat([chunk.subarray(newlineIndex + 1), tail]);
+    if (newlineIndex >= 0) break;
+    end = start;
+  }
+  return tail;
+};
+
+const countLines = async (path: string): Promise<number> => {
+  let last = 0;
+  for await (const { line } of readTextLines(path)) last = line;
+  return last;
+};
+
+const isJson = (text: string): boolean => {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
+};
+
+interface TextLine {
+  readonly line: number;
+  readonly text: string;
+  readonly isTerminated: boolean;
+}
+
+/** Lines are split as bytes: a chunk may end in the middle of a character, never of a newline. */
+async function* readTextLines(path: string): AsyncGenerator<TextLine> {
+  let line = 0;
+  const pieces: Buffer[] = [];
+  const takeText = (isTerminated: boolean): TextLine => {
+    const text = Buffer.concat(pieces).toString('utf8');
+    pieces.length = 0;
+    line++;
+    return { line, text: line === 1 && text.startsWith('\uFEFF') ? text.slice(1) : text, isTerminated };
+  };
+  try {
+    for await (const chunk of createReadStream(path, { highWaterMark: 1 << 18 }) as AsyncIterable<Buffer>) {
+      let start = 0;
+      for (let end = chunk.indexOf(0x0a); end >= 0; end = chunk.indexOf(0x0a, start)) {
+        pieces.push(chunk.subarray(start, end));
+        start = end + 1;
+        yield takeText(true);
+      }
+      if (start < chunk.length) pieces.push(chunk.subarray(start));
+    }
+  } catch (thrown) {
+    if (hasCode(thrown, 'ENOENT')) throw new UserError(`No file at ${path}. Check the path.`);
+    if (hasCode(thrown, 'EISDIR')) throw new UserError(`Expected a JSON-lines file at ${path}, but it is a folder.`);
+    throw thrown;
+  }
+  if (pieces.length > 0) yield takeText(false);
+}
+
+const excerptOf = (text: string): string => JSON.stringify(text.length > 80 ? `${text.slice(0, 80)}…` : text);
