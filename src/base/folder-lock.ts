@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { open, readFile, rename, unlink } from 'node:fs/promises';
+import { link, readFile, rename, unlink, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { UserError } from './errors.ts';
@@ -49,15 +49,26 @@ export const lockFolder = async (folder: string): Promise<FolderLock> => {
   throw new FolderInUseError(`Several processes want to write to ${folder} at once. Let one of them finish first.`);
 };
 
-/** A draft that is linked by rename would overwrite; an exclusive create does not, and the few bytes go out in one write. */
+/** A whole draft gets the lock's name, which fails where the name is taken: nobody ever sees a lock without its holder. */
 const createLock = async (path: string, own: LockHolder): Promise<boolean> => {
+  const draft = `${path}.${own.token}`;
+  await writeFile(draft, JSON.stringify(own), { mode: ownerOnly });
   try {
-    const handle = await open(path, 'wx', ownerOnly);
-    try {
-      await handle.writeFile(JSON.stringify(own));
-    } finally {
-      await handle.close();
-    }
+    await link(draft, path);
+    return true;
+  } catch (thrown) {
+    if (hasCode(thrown, 'EEXIST')) return false;
+    // FAT and some network file systems know no links: there the name appears a moment before its content.
+    if (hasCode(thrown, 'EPERM', 'ENOTSUP', 'ENOSYS', 'EOPNOTSUPP')) return createExclusively(path, own);
+    throw thrown;
+  } finally {
+    await unlink(draft).catch(() => undefined);
+  }
+};
+
+const createExclusively = async (path: string, own: LockHolder): Promise<boolean> => {
+  try {
+    await writeFile(path, JSON.stringify(own), { flag: 'wx', mode: ownerOnly });
     return true;
   } catch (thrown) {
     if (hasCode(thrown, 'EEXIST')) return false;
