@@ -1,0 +1,202 @@
+import { readdir, readFile } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
+import { messageOf, nearestName, UserError } from '../base/errors.ts';
+import { hasCode, makeFolder, writeFileAtomic, writeJsonAtomic } from '../base/folders.ts';
+import { configDifferences, describeDifferences, hashOf } from './compare-configs.ts';
+import { type Json, type Machine, type Protocol, parseManifest, type RunManifest, runFormatVersion, type Versions } from './manifest.ts';
+import { type RunPaths, runPaths } from './paths.ts';
+
+/**
+ * A run on disk. Everything that reports, checks and comparisons need lies in its folder, in a public, versioned format. Whoever works on
+ * it holds `lockFolder(run.path)`; readers need not.
+ */
+export interface RunFolder {
+  /** Absolute. */
+  readonly path: string;
+  readonly name: string;
+  readonly paths: RunPaths;
+  /** The manifest as it is on disk now. */
+  manifest(): Promise<RunManifest>;
+  /** Replaces the manifest by `change` of it, whole or not at all; changes of one process happen one after the other. */
+  update(change: (manifest: RunManifest) => RunManifest): Promise<void>;
+  /** Records something that a reader of the report must know. The same words of the same stage are recorded once. */
+  warn(stage: string, message: string): Promise<void>;
+  /** Records that answers to test questions are about to be scored. */
+  openTest(what: string): Promise<void>;
+}
+
+/** There is no run where one was looked for. */
+export class MissingRunError extends UserError {
+  override name = 'MissingRunError';
+  readonly path: string;
+  readonly known: readonly string[];
+  constructor(path: string, known: readonly string[]) {
+    const near = nearestName(basename(path), known);
+    const shown = known.slice(0, 12);
+    const list = shown.length === 0 ? 'No runs lie beside it.' : `Runs beside it: ${shown.join(', ')}${known.length > 12 ? ', …' : ''}.`;
+    super(`No run at ${path}. ${list}${near === undefined ? '' : ` Did you mean ${near}?`} Start one with: retort run CONFIG`);
+    this.path = path;
+    this.known = known;
+  }
+}
+
+/** The folder holds a run of another config. */
+export class DifferentRunError extends UserError {
+  override name = 'DifferentRunError';
+}
+
+export interface RunBeginning {
+  /** The config as the user wrote it. */
+  readonly configText: string;
+  /** The same with every default filled in: decides whether this is the same run. Holds no credentials. */
+  readonly resolvedConfig: Json;
+  readonly protocol: Protocol;
+  readonly versions: Versions;
+  readonly machine: Machine;
+  readonly now?: () => Date;
+}
+
+/** Opens the run in `folder`. Throws a `MissingRunError` that lists the runs nearby. */
+export const openRun = async (folder: string, now = () => new Date()): Promise<RunFolder> => {
+  const path = resolve(folder);
+  const run = runFolderAt(path, now);
+  if ((await readIfThere(run.paths.manifest)) === undefined) throw new MissingRunError(folder, await runsIn(dirname(path)));
+  await run.manifest();
+  return run;
+};
+
+/**
+ * Begins a run in `folder`, or continues the one there when it has the same resolved config. A run of another config is never mixed with:
+ * a `DifferentRunError` says what differs. What is done stays done; see `runStage`.
+ */
+export const createRun = async (folder: string, beginning: RunBeginning): Promise<RunFolder> => {
+  const now = beginning.now ?? (() => new Date());
+  const run = runFolderAt(resolve(folder), now);
+  const session = { startedAt: now().toISOString(), versions: beginning.versions, machine: beginning.machine };
+  if ((await readIfThere(run.paths.manifest)) !== undefined) {
+    await checkSameConfig(run, beginning.resolvedConfig);
+    await warnOfOtherCircumstances(run, session.versions, session.machine);
+    await run.update((manifest) => ({ ...manifest, sessions: [...manifest.sessions, session] }));
+    return run;
+  }
+  await checkFree(run.path);
+  await makeFolder(run.path);
+  await writeFileAtomic(run.paths.config, beginning.configText);
+  await writeJsonAtomic(run.paths.resolvedConfig, beginning.resolvedConfig);
+  const manifest: RunManifest = {
+    format: 'retort-run',
+    formatVersion: runFormatVersion,
+    name: run.name,
+    createdAt: session.startedAt,
+    configHash: hashOf(beginning.resolvedConfig),
+    protocol: beginning.protocol,
+    sessions: [session],
+    stages: {},
+    files: {},
+    warnings: [],
+    testOpenings: [],
+  };
+  await writeJsonAtomic(run.paths.manifest, manifest);
+  return run;
+};
+
+/** The names of the runs that lie directly in a folder, sorted. */
+export const runsIn = async (folder: string): Promise<string[]> => {
+  const entries = await readdir(folder, { withFileTypes: true }).catch(() => []);
+  const found = await Promise.all(
+    entries
+      .filter((entry) => entry.isDirectory())
+      .map(async (entry) => ((await readIfThere(join(folder, entry.name, 'manifest.json')))?.includes('"retort-run"') ? [entry.name] : [])),
+  );
+  return found.flat().sort();
+};
+
+const runFolderAt = (path: string, now: () => Date): RunFolder => {
+  const paths = runPaths(path);
+  // Changes queue here, so that two stages that end at once do not lose one another's record.
+  let last: Promise<unknown> = Promise.resolve();
+  const manifest = async () => {
+    const text = await readIfThere(paths.manifest);
+    if (text === undefined) throw new MissingRunError(path, await runsIn(dirname(path)));
+    return parseManifest(text, paths.manifest);
+  };
+  const update = (change: (manifest: RunManifest) => RunManifest): Promise<void> => {
+    const next = last.then(async () => {
+      const before = await manifest();
+      const after = change(before);
+      if (after !== before) await writeJsonAtomic(paths.manifest, after);
+    });
+    last = next.catch(() => undefined);
+    return next;
+  };
+  return {
+    path,
+    name: basename(path),
+    paths,
+    manifest,
+    update,
+    warn: (stage, message) =>
+      update((before) =>
+        before.warnings.some((warning) => warning.stage === stage && warning.message === message)
+          ? before
+          : { ...before, warnings: [...before.warnings, { at: now().toISOString(), stage, message }] },
+      ),
+    openTest: (what) => update((before) => ({ ...before, testOpenings: [...before.testOpenings, { at: now().toISOString(), what }] })),
+  };
+};
+
+const checkSameConfig = async (run: RunFolder, now: Json): Promise<void> => {
+  const manifest = await run.manifest();
+  if (manifest.configHash === hashOf(now)) return;
+  const text = await readIfThere(run.paths.resolvedConfig);
+  const before = text === undefined ? undefined : parseJson(text);
+  const differences = before === undefined ? [] : configDifferences(before, now);
+  throw new DifferentRunError(
+    `${run.path} holds a run of another config:\n${describeDifferences(differences) || `  ${run.paths.resolvedConfig} is missing or was edited`}\nGive the new run another name or folder, or restore the config.`,
+  );
+};
+
+const parseJson = (text: string): Json | undefined => {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+};
+
+/** Results may depend on versions and processor in their last digits: a run that was continued elsewhere says so. */
+const warnOfOtherCircumstances = async (run: RunFolder, versions: Versions, machine: Machine): Promise<void> => {
+  const first = (await run.manifest()).sessions[0];
+  if (first === undefined) return;
+  const differences = configDifferences({ versions: first.versions, machine: first.machine }, { versions, machine });
+  if (differences.length === 0) return;
+  const list = differences.map(({ path, before, now }) => `${path} ${JSON.stringify(before)} → ${JSON.stringify(now)}`).join(', ');
+  await run.warn(
+    'run',
+    `Continued under other circumstances than it was begun: ${list}. Rounding, and with it single answers, may differ between the parts.`,
+  );
+};
+
+const checkFree = async (path: string): Promise<void> => {
+  const entries = await readdir(path).catch((error: unknown) => {
+    if (hasCode(error, 'ENOENT')) return [];
+    throw new UserError(`Cannot use ${path} as a run's folder: ${messageOf(error)}`);
+  });
+  // A process that was killed while it began a run leaves at most these behind, before the manifest.
+  const foreign = entries.filter(
+    (name) => !['config.yaml', 'config.resolved.json', 'log', '.lock'].includes(name) && !name.endsWith('.draft'),
+  );
+  if (foreign.length === 0) return;
+  throw new UserError(
+    `${path} is not empty and holds no run (no manifest.json, but ${foreign.slice(0, 5).join(', ')}). Choose another name or folder.`,
+  );
+};
+
+const readIfThere = async (path: string): Promise<string | undefined> => {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    if (hasCode(error, 'ENOENT', 'ENOTDIR', 'EISDIR')) return undefined;
+    throw new UserError(`Cannot read ${path}: ${messageOf(error)}`);
+  }
+};
