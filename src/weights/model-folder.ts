@@ -1,6 +1,7 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { messageOf, UserError } from '../base/errors.ts';
+import { openGguf } from './gguf.ts';
 import { openSafetensors, openShardedSafetensors } from './safetensors.ts';
 import type { TensorSource, TokenizerFiles } from './tensor-source.ts';
 
@@ -80,7 +81,7 @@ const openWeights = async ({ folder, weights }: ModelFiles): Promise<TensorSourc
     case 'sharded':
       return openShardedSafetensors(weights.path);
     case 'gguf':
-      throw new UserError(`${weights.path}: GGUF comes next`);
+      return openGguf(weights.path);
   }
 };
 
