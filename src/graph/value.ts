@@ -105,9 +105,25 @@ export const apply = <In extends Inputs, Out extends Outputs, Attributes extends
   inputs: In,
   attributes: Attributes,
 ): Out => {
-  const types = op.inferTypes(inputs.map((value) => value?.type) as unknown as TypesOf<In>, attributes) as readonly TensorType[];
+  const inputTypes = inputs.map((value) => value?.type);
+  const types = inferredTypes(op, inputTypes as unknown as TypesOf<In>, attributes) as readonly TensorType[];
   const outputs: Value[] = [];
   const node: Node = { op, inputs, attributes, outputs };
   types.forEach((type, outputIndex) => outputs.push({ type, origin: { kind: 'node', node, outputIndex } }));
   return outputs as unknown as Out;
+};
+
+/** Rows say what is wrong with their shapes; which op it was and all that it was given is said here, once for all of them. */
+const inferredTypes = <In extends Inputs, Out extends Outputs, Attributes extends object>(
+  op: Op<In, Out, Attributes>,
+  types: TypesOf<In>,
+  attributes: Attributes,
+): TypesOf<Out> => {
+  try {
+    return op.inferTypes(types, attributes);
+  } catch (error) {
+    if (!(error instanceof ShapeError)) throw error;
+    const given = (types as readonly (TensorType | undefined)[]).map((type) => (type === undefined ? 'nothing' : describeType(type)));
+    throw new ShapeError(`${op.name} of ${given.join(', ')}: ${error.message.replace(/^internal: /, '')}`, { cause: error });
+  }
 };

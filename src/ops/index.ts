@@ -1,0 +1,32 @@
+import type { AnyOp } from '../graph/value.ts';
+import * as attention from './attention.ts';
+import * as broadcasting from './broadcasting.ts';
+import * as elementwise from './elementwise.ts';
+import * as indexing from './indexing.ts';
+import * as matmul from './matmul.ts';
+import * as normalisation from './normalisation.ts';
+import * as reduce from './reduce.ts';
+import * as rotary from './rotary.ts';
+import * as shape from './shape.ts';
+
+export * from './attention.ts';
+export { expand, expandOp, split, splitOp, zeros } from './broadcasting.ts';
+export * from './elementwise.ts';
+export * from './indexing.ts';
+export * from './matmul.ts';
+export * from './normalisation.ts';
+export * from './reduce.ts';
+export { rotaryEmbedding, rotaryEmbeddingOp } from './rotary.ts';
+export * from './shape.ts';
+
+const isRow = (exported: unknown): exported is AnyOp =>
+  typeof exported === 'object' && exported !== null && 'inferTypes' in exported && 'toOnnx' in exported;
+
+/** Every row that an op file exports: what the suite goes through, so that a new row without samples fails it. */
+export const allOps: readonly AnyOp[] = [
+  ...new Set(
+    [attention, broadcasting, elementwise, indexing, matmul, normalisation, reduce, rotary, shape].flatMap((family) =>
+      Object.values(family).filter(isRow),
+    ),
+  ),
+];

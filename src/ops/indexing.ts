@@ -1,0 +1,192 @@
+import { ShapeError } from '../base/errors.ts';
+import { describeType, elementCount, normalAxis, type Shape, sameShape, type TensorType } from '../graph/tensor-type.ts';
+import { apply, type Op, type Value } from '../graph/value.ts';
+import { zeros } from './broadcasting.ts';
+import { cast } from './elementwise.ts';
+import { numbersOf, offsetsOf, packTensor, stridesOf } from './host-tensors.ts';
+import { reshape, transpose } from './shape.ts';
+
+interface Axis {
+  readonly axis: number;
+}
+
+const checkIndices = (indices: TensorType): void => {
+  if (indices.dataType !== 'int32' && indices.dataType !== 'int64') {
+    throw new ShapeError(`indices are int32 or int64, not ${indices.dataType}`);
+  }
+};
+
+/** A reference's index, which may count from the end, checked. */
+const position = (index: number, size: number): number => {
+  if (!(index >= -size && index < size)) throw new ShapeError(`index ${index} into ${size} elements`);
+  return index < 0 ? index + size : index;
+};
+
+export const gatherOp: Op<readonly [Value, Value], readonly [Value], Axis> = {
+  name: 'gather',
+  inferTypes: ([x, indices], { axis }) => {
+    checkIndices(indices);
+    return [{ dataType: x.dataType, shape: x.shape.toSpliced(axis, 1, ...indices.shape) }];
+  },
+  reference: ([x, indices], { axis }) => {
+    const size = x.shape[axis] as number;
+    const inner = elementCount(x.shape.slice(axis + 1));
+    const outer = elementCount(x.shape.slice(0, axis));
+    const [values, ids] = [numbersOf(x), numbersOf(indices)];
+    const result = new Float64Array(outer * ids.length * inner);
+    for (let index = 0; index < result.length; index++) {
+      const row = position(ids[Math.floor(index / inner) % ids.length] as number, size);
+      result[index] = values[(Math.floor(index / (inner * ids.length)) * size + row) * inner + (index % inner)] as number;
+    }
+    return [packTensor(x.dataType, x.shape.toSpliced(axis, 1, ...indices.shape), result)];
+  },
+  gradient: {
+    kind: 'exact',
+    // Rows that were read several times receive several cotangents. Along another axis than the first, that axis goes to the front and back.
+    vjp: ({ inputs: [x, indices], cotangent: g, attributes: { axis } }) => {
+      const order = [...x.type.shape.keys()];
+      const front = [axis, ...order.toSpliced(axis, 1)];
+      const indexRank = indices.type.shape.length;
+      const all = [...g.type.shape.keys()];
+      const updates = transpose(g, [...all.slice(axis, axis + indexRank), ...all.toSpliced(axis, indexRank)]);
+      const target = zeros(front.map((from) => x.type.shape[from] as number));
+      const summed = scatterAdd(target, indices, updates);
+      return [
+        transpose(
+          summed,
+          order.map((_, to) => front.indexOf(to)),
+        ),
+        undefined,
+      ];
+    },
+  },
+  toOnnx: ({ axis }) => ({ opType: 'Gather', attributes: { axis: { int: axis } } }),
+};
+
+/** Picks slices of x along an axis: the shape of the indices stands where the axis was. A table of embeddings and token ids, for instance. */
+export const gather = (x: Value, indices: Value, axis = 0): Value =>
+  apply(gatherOp, [x, indices], { axis: normalAxis(axis, x.type.shape.length) })[0];
+
+export const scatterAddOp: Op<readonly [Value, Value, Value], readonly [Value]> = {
+  name: 'scatterAdd',
+  inferTypes: ([target, indices, updates]) => {
+    if (indices.dataType !== 'int64' || indices.shape.at(-1) !== 1) {
+      throw new ShapeError(`indices are int64[…, 1], not ${describeType(indices)}`);
+    }
+    const expected = [...indices.shape.slice(0, -1), ...target.shape.slice(1)];
+    if (target.shape.length === 0 || !sameShape(updates.shape, expected) || updates.dataType !== target.dataType) {
+      throw new ShapeError(
+        `updates of ${describeType(updates)}, where ${describeType({ dataType: target.dataType, shape: expected })} fit`,
+      );
+    }
+    return [target];
+  },
+  reference: ([target, indices, updates]) => {
+    const inner = elementCount(target.shape.slice(1));
+    const [values, ids] = [numbersOf(updates), numbersOf(indices)];
+    const result = Float64Array.from(numbersOf(target));
+    for (let index = 0; index < values.length; index++) {
+      const row = position(ids[Math.floor(index / inner)] as number, target.shape[0] as number);
+      const at = row * inner + (index % inner);
+      result[at] = (result[at] as number) + (values[index] as number);
+    }
+    return [packTensor(target.dataType, target.shape, result)];
+  },
+  gradient: {
+    kind: 'exact',
+    vjp: ({ inputs: [, indices], cotangent: g, wants }) => [
+      g,
+      undefined,
+      wants(2) ? gather(g, reshape(indices, indices.type.shape.slice(0, -1))) : undefined,
+    ],
+  },
+  toOnnx: () => ({ opType: 'ScatterND', attributes: { reduction: { string: 'add' } } }),
+};
+
+/** target with updates[i] added to its row indices[i]; repeated indices add up. Shapes: [rows, …d], [...i], [...i, ...d]. */
+export const scatterAdd = (target: Value, indices: Value, updates: Value): Value => {
+  checkIndices(indices.type);
+  return apply(scatterAddOp, [target, reshape(cast(indices, 'int64'), [...indices.type.shape, 1]), updates], {})[0];
+};
+
+/** For every element of `indices`, in order: where it reads or writes in a tensor of shape `from`. */
+const elementOffsets = (from: Shape, indices: { readonly shape: Shape; readonly values: ArrayLike<number> }, axis: number): Int32Array => {
+  const strides = stridesOf(from);
+  const stride = strides[axis] as number;
+  return offsetsOf(indices.shape, strides.with(axis, 0)).map(
+    (offset, index) => offset + stride * position(indices.values[index] as number, from[axis] as number),
+  );
+};
+
+const checkElementIndices = (x: TensorType, indices: TensorType, axis: number): void => {
+  checkIndices(indices);
+  const fits =
+    indices.shape.length === x.shape.length && indices.shape.every((size, other) => other === axis || size <= (x.shape[other] as number));
+  if (!fits)
+    throw new ShapeError(
+      `indices of [${indices.shape.join(', ')}] reach outside of [${x.shape.join(', ')}] along an axis other than ${axis}`,
+    );
+};
+
+export const gatherElementsOp: Op<readonly [Value, Value], readonly [Value], Axis> = {
+  name: 'gatherElements',
+  inferTypes: ([x, indices], { axis }) => {
+    checkElementIndices(x, indices, axis);
+    return [{ dataType: x.dataType, shape: indices.shape }];
+  },
+  reference: ([x, indices], { axis }) => {
+    const values = numbersOf(x);
+    const offsets = elementOffsets(x.shape, { shape: indices.shape, values: numbersOf(indices) }, axis);
+    return [
+      packTensor(
+        x.dataType,
+        indices.shape,
+        Float64Array.from(offsets, (offset) => values[offset] as number),
+      ),
+    ];
+  },
+  gradient: {
+    kind: 'exact',
+    vjp: ({ inputs: [x, indices], cotangent: g, attributes: { axis } }) => [
+      scatterElementsAdd(zeros(x.type.shape), indices, g, axis),
+      undefined,
+    ],
+  },
+  toOnnx: ({ axis }) => ({ opType: 'GatherElements', attributes: { axis: { int: axis } } }),
+};
+
+/** One element of x for each of `indices`, whose position along `axis` is the index and elsewhere its own. */
+export const gatherElements = (x: Value, indices: Value, axis: number): Value =>
+  apply(gatherElementsOp, [x, indices], { axis: normalAxis(axis, x.type.shape.length) })[0];
+
+export const scatterElementsAddOp: Op<readonly [Value, Value, Value], readonly [Value], Axis> = {
+  name: 'scatterElementsAdd',
+  inferTypes: ([target, indices, updates], { axis }) => {
+    checkElementIndices(target, indices, axis);
+    if (!sameShape(indices.shape, updates.shape) || updates.dataType !== target.dataType) {
+      throw new ShapeError(`updates of ${describeType(updates)} for indices of ${describeType(indices)} into ${describeType(target)}`);
+    }
+    return [target];
+  },
+  reference: ([target, indices, updates], { axis }) => {
+    const values = numbersOf(updates);
+    const result = Float64Array.from(numbersOf(target));
+    elementOffsets(target.shape, { shape: indices.shape, values: numbersOf(indices) }, axis).forEach((offset, index) => {
+      result[offset] = (result[offset] as number) + (values[index] as number);
+    });
+    return [packTensor(target.dataType, target.shape, result)];
+  },
+  gradient: {
+    kind: 'exact',
+    vjp: ({ inputs: [, indices], cotangent: g, attributes: { axis }, wants }) => [
+      g,
+      undefined,
+      wants(2) ? gatherElements(g, indices, axis) : undefined,
+    ],
+  },
+  toOnnx: ({ axis }) => ({ opType: 'ScatterElements', attributes: { axis: { int: axis }, reduction: { string: 'add' } } }),
+};
+
+/** target with each update added at the element that `gatherElements` would read; repeated indices add up. */
+export const scatterElementsAdd = (target: Value, indices: Value, updates: Value, axis: number): Value =>
+  apply(scatterElementsAddOp, [target, indices, updates], { axis: normalAxis(axis, target.type.shape.length) })[0];
