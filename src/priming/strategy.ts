@@ -11,3 +11,9 @@ export interface PrimingStrategy {
   /** Whether the teacher is shown the gold solution (only `rationale`). */
   readonly seesSolution: boolean;
 }
+
+/** One message of a conversation. */
+export interface ChatMessage {
+  readonly role: 'system' | 'user' | 'assistant';
+  readonly content: string;
+}

@@ -1,3 +1,7 @@
+import type { ChatMessage } from '../priming/strategy.ts';
+
+export type { ChatMessage } from '../priming/strategy.ts';
+
 /** A source of answers: a model behind an API, a server, one in this process, or a recording. */
 export interface Teacher {
   /** Provider, model and revision as far as known: part of every answer's key. Never holds a credential. */
@@ -15,11 +19,6 @@ export interface TeacherIdentity {
   /** A base URL, folder or file, without credentials. */
   readonly location?: string;
   readonly revision?: string;
-}
-
-export interface ChatMessage {
-  readonly role: 'system' | 'user' | 'assistant';
-  readonly content: string;
 }
 
 export interface TeacherRequest {
