@@ -1,7 +1,9 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { messageOf, UserError } from '../base/errors.ts';
-import { openGguf } from './gguf.ts';
+import { openGguf, readGgufFileHeader } from './gguf.ts';
+import { checkConfigFitsGguf, configurationFromGguf } from './gguf-config.ts';
+import { tokenizerFromGguf } from './gguf-tokenizer.ts';
 import { openSafetensors, openShardedSafetensors } from './safetensors.ts';
 import type { TensorSource, TokenizerFiles } from './tensor-source.ts';
 
@@ -28,9 +30,10 @@ export interface ModelConfiguration {
  */
 export const openModelFolder = async (path: string): Promise<ModelFolder> => {
   const layout = await findModelFiles(path);
+  const configuration = await configurationOf(layout);
   return {
     folder: layout.folder,
-    ...(await configurationOf(layout)),
+    ...configuration,
     tensors: await openWeights(layout),
     tokenizerFiles: () => tokenizerFilesOf(layout),
   };
@@ -85,17 +88,25 @@ const openWeights = async ({ folder, weights }: ModelFiles): Promise<TensorSourc
   }
 };
 
-const configurationOf = async ({ folder }: ModelFiles): Promise<ModelConfiguration> => {
-  const config = await readJsonIfThere(join(folder, 'config.json'));
-  if (config === undefined) {
-    throw new UserError(`${folder} is no model: it has no config.json. There are: ${await listing(folder)}.`);
+const configurationOf = async ({ folder, weights }: ModelFiles): Promise<ModelConfiguration> => {
+  const configPath = join(folder, 'config.json');
+  const config = await readJsonIfThere(configPath);
+  const generationConfig = await readJsonIfThere(join(folder, 'generation_config.json'));
+  if (weights?.kind === 'gguf') {
+    const made = await configurationFromGguf(await readGgufFileHeader(weights.path));
+    if (config === undefined) return { ...made, ...(generationConfig === undefined ? {} : { generationConfig }) };
+    checkConfigFitsGguf(config, made.config, configPath, weights.path);
   }
-  return { config, generationConfig: await readJsonIfThere(join(folder, 'generation_config.json')) };
+  if (config === undefined) {
+    throw new UserError(`${folder} is no model: it has neither config.json nor a .gguf file. There are: ${await listing(folder)}.`);
+  }
+  return { config, generationConfig };
 };
 
-const tokenizerFilesOf = async ({ folder }: ModelFiles): Promise<TokenizerFiles> => {
+const tokenizerFilesOf = async ({ folder, weights }: ModelFiles): Promise<TokenizerFiles> => {
   const tokenizerJson = await readJsonIfThere(join(folder, 'tokenizer.json'));
   if (tokenizerJson === undefined) {
+    if (weights?.kind === 'gguf') return tokenizerFromGguf(await readGgufFileHeader(weights.path));
     throw new UserError(`${folder} has no tokenizer.json. There are: ${await listing(folder)}.`);
   }
   const tokenizerConfigJson = await readJsonIfThere(join(folder, 'tokenizer_config.json'));
