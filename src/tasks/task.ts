@@ -3,10 +3,20 @@ export interface Task {
   readonly name: string;
   /** Told to teacher and student alike, in every arm: how the answer must end. '' where nothing need be told. */
   readonly instruction: string;
-  /** Parses one line of the task's data files; `where` (file and line) goes into errors. */
-  parseExample(value: unknown, where: string): Example;
+  /** Parses one line of the task's data files. A line without an answer is an error that names the place. */
+  parseExample(value: unknown, place: ExamplePlace): Example;
   /** Judges the text of an answer against an example. */
   score(answer: string, example: Example): AnswerScore;
+}
+
+/** Where a line of data stands. */
+export interface ExamplePlace {
+  /** `train` or `test`. */
+  readonly split: string;
+  /** How many examples come before it in its split. */
+  readonly index: number;
+  /** File and line, for errors. */
+  readonly where: string;
 }
 
 /** A question with the data set's own solution. */

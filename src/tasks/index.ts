@@ -1,0 +1,11 @@
+import { gsm8k } from './gsm8k.ts';
+import type { Task } from './task.ts';
+
+/** The tasks that come with retort. A task of one's own is made with `jsonlTask`. */
+export const tasks: Record<TaskName, Task> = { gsm8k };
+
+export type TaskName = 'gsm8k';
+
+export { type JsonlScorer, type JsonlTaskOptions, jsonlTask } from './jsonl.ts';
+export { type ReadExamplesOptions, readExamples } from './read-examples.ts';
+export type { AnswerScore, Example, ExamplePlace, Task } from './task.ts';

@@ -1,0 +1,94 @@
+import { UserError } from '../base/errors.ts';
+import { objectOf, optionalStringField, stringField } from './data-line.ts';
+import { scoreNumber } from './number-scores.ts';
+import type { AnswerScore, Task } from './task.ts';
+
+/** A task of the user's own, one JSON object a line. */
+export interface JsonlTaskOptions {
+  readonly name: string;
+  /** Told to teacher and student alike; '' for nothing. */
+  readonly instruction: string;
+  readonly fields: {
+    readonly question: string;
+    /** The final answer alone. */
+    readonly answer: string;
+    /** A worked solution to learn from; absent: the answer is the solution. */
+    readonly solution?: string;
+    /** Unique ids; absent: `name-split-index`. */
+    readonly id?: string;
+  };
+  readonly scorer: JsonlScorer;
+}
+
+/** How an answer is read. Strict and flexible differ where a looser reading makes sense. */
+export type JsonlScorer =
+  /** The whole answer, without white space around it (strict); flexible: without regard to case, spacing and a final full stop. */
+  | { readonly kind: 'exact' }
+  /** As GSM8K is scored: `#### number` (strict), the last number (flexible). */
+  | { readonly kind: 'number' }
+  /** The first group (or match) of a pattern: of its first match (strict), of its last, without regard to case (flexible). */
+  | { readonly kind: 'regex'; readonly pattern: string };
+
+/** Makes a task of a user's own data. A pattern that is no regular expression is a UserError. */
+export const jsonlTask = (options: JsonlTaskOptions): Task => {
+  const { name, instruction, fields } = options;
+  const score = scorerOf(options.scorer);
+  return {
+    name,
+    instruction,
+    parseExample: (value, { split, index, where }) => {
+      const line = objectOf(value, where);
+      const gold = stringField(line, fields.answer, where).trim();
+      return {
+        id: (fields.id === undefined ? undefined : stringField(line, fields.id, where)) ?? `${name}-${split}-${index}`,
+        question: stringField(line, fields.question, where).trim(),
+        solution: (fields.solution === undefined ? undefined : optionalStringField(line, fields.solution, where)?.trim()) ?? gold,
+        gold,
+      };
+    },
+    score: (answer, example) => score(answer, example.gold),
+  };
+};
+
+const scorerOf = (scorer: JsonlScorer): ((answer: string, gold: string) => AnswerScore) => {
+  if (scorer.kind === 'number') return scoreNumber;
+  if (scorer.kind === 'exact') return scoreExact;
+  const pattern = compilePattern(scorer.pattern);
+  return (answer, gold) => {
+    const found = [...answer.matchAll(pattern)].map((match) => (match[1] ?? match[0]).trim());
+    return {
+      strictExtraction: found[0],
+      flexibleExtraction: found.at(-1),
+      strict: found[0] === gold,
+      flexible: found.length > 0 && loosely(found.at(-1) ?? '') === loosely(gold),
+      followsFormat: found.length > 0,
+    };
+  };
+};
+
+const scoreExact = (answer: string, gold: string): AnswerScore => {
+  const extraction = answer.trim() === '' ? undefined : answer.trim();
+  return {
+    strictExtraction: extraction,
+    flexibleExtraction: extraction,
+    strict: extraction === gold,
+    flexible: extraction !== undefined && loosely(extraction) === loosely(gold),
+    followsFormat: extraction !== undefined,
+  };
+};
+
+const loosely = (text: string): string =>
+  text
+    .normalize('NFC')
+    .trim()
+    .replace(/\s+/g, ' ')
+    .replace(/\s?\.$/, '')
+    .toLowerCase();
+
+const compilePattern = (pattern: string): RegExp => {
+  try {
+    return new RegExp(pattern, 'gu');
+  } catch (error) {
+    throw new UserError(`The scorer's pattern ${JSON.stringify(pattern)} is not a regular expression: ${String(error)}.`, { cause: error });
+  }
+};

@@ -1,0 +1,139 @@
+import { createHash } from 'node:crypto';
+import { Tokenizer as PretrainedTokenizer } from '@huggingface/tokenizers';
+import { messageOf, UserError } from '../base/errors.ts';
+import { type AddedToken, addedTokenMatcher, splitAtAddedTokens } from './added-tokens.ts';
+import { type TokenSpan, tokenSpans } from './spans.ts';
+import { parseTokenizerFiles, type TokenizerFiles } from './tokenizer-files.ts';
+
+/** Text to token ids and back. Nothing is added to a text by itself: a chat template, or `rawPrefix`, says what belongs around it. */
+export interface Tokenizer {
+  /** Token ids of a text. By default the text is a user's: `<|im_end|>` in it is nine characters, not the token that ends a turn. */
+  encode(text: string, options?: EncodeOptions): number[];
+  /** The text of token ids. Ids that no token has (padding of the vocabulary) give nothing. */
+  decode(ids: readonly number[], options?: { readonly skipSpecialTokens?: boolean }): string;
+  /** As `encode`, with the characters each token came from. Tokens that share one character all get its whole span. */
+  spans(text: string, options?: EncodeOptions): TokenSpan[];
+  /** One more than the highest id. */
+  readonly vocabularySize: number;
+  tokenId(token: string): number | undefined;
+  /** The token's own form (`Ġthe`), not the text it stands for. */
+  token(id: number): string | undefined;
+  readonly specialTokens: readonly AddedToken[];
+  readonly bosToken: NamedToken | undefined;
+  readonly eosToken: NamedToken | undefined;
+  readonly padToken: NamedToken | undefined;
+  /** What the tokenizer itself puts around raw text (Llama 3: BOS before it). Chat templates write such tokens themselves. */
+  readonly rawPrefix: readonly number[];
+  readonly rawSuffix: readonly number[];
+  /** SHA-256 of tokenizer.json, in hexadecimal. */
+  readonly hash: string;
+}
+
+export interface NamedToken {
+  readonly token: string;
+  readonly id: number;
+}
+
+export interface EncodeOptions {
+  /**
+   * Whether the text of a special token stands for the token: `text` (default) never, `parse` everywhere, and a set of positions: everywhere but
+   * at those (UTF-16 offsets), which is how text of a user's own inside a rendered chat stays text.
+   */
+  readonly specialTokens?: 'text' | 'parse' | { readonly textAt: ReadonlySet<number> };
+}
+
+/**
+ * Makes a tokenizer from the parsed tokenizer.json and tokenizer_config.json. Splitting at added tokens is ours (so that users' text stays
+ * text); normalising, pre-tokenising, merging and decoding are @huggingface/tokenizers'. A lone surrogate counts as U+FFFD.
+ */
+export const createTokenizer = (files: TokenizerFiles): Tokenizer => {
+  const parsed = parseTokenizerFiles(files);
+  const library = openLibrary(parsed.tokenizerJson, parsed.tokenizerConfig);
+  const { model } = library;
+  if (model === null) throw new UserError('tokenizer.json: it has no model. Fetch the model’s files again.');
+  const matcher = addedTokenMatcher(parsed.addedTokens);
+  const specialTokens = parsed.addedTokens.filter(({ special }) => special);
+  const specialIds = new Set(specialTokens.map(({ id }) => id));
+
+  const encodePiece = (text: string, sectionIndex: number): string[] => {
+    const normalised = library.normalizer === null ? text : library.normalizer(text);
+    if (normalised.length === 0) return [];
+    const words = library.pre_tokenizer === null ? [normalised] : library.pre_tokenizer(normalised, { section_index: sectionIndex });
+    const tokens = model(words);
+    checkNothingLost(words, tokens, text, model.unk_token);
+    return tokens;
+  };
+  const idOf = (token: string): number => {
+    const id = model.tokens_to_ids.get(token) ?? model.unk_token_id;
+    if (id === undefined) throw new UserError(`The tokenizer has no token "${token}" and none for the unknown.`);
+    return id;
+  };
+  const encodePieces = (text: string, { specialTokens: rule = 'text' }: EncodeOptions = {}) => {
+    const isText = (token: AddedToken, position: number): boolean =>
+      token.special && (rule === 'text' || (rule !== 'parse' && rule.textAt.has(position)));
+    return splitAtAddedTokens(text, matcher, isText).map((segment, index) => {
+      if (segment.token !== undefined) return { segment, tokens: [segment.token.content], ids: [segment.token.id] };
+      const tokens = encodePiece(text.slice(segment.start, segment.end), index);
+      return { segment, tokens, ids: tokens.map(idOf) };
+    });
+  };
+  const named = (name: string | undefined): NamedToken | undefined => {
+    const id = name === undefined ? undefined : model.tokens_to_ids.get(name);
+    return name === undefined || id === undefined ? undefined : { token: name, id };
+  };
+  const around = rawSurroundings(library, idOf);
+  return {
+    encode: (text, options) => encodePieces(text.toWellFormed(), options).flatMap(({ ids }) => ids),
+    decode: (ids, { skipSpecialTokens = false } = {}) => {
+      const kept = ids.filter((id) => model.vocab[id] !== undefined && !(skipSpecialTokens && specialIds.has(id)));
+      if (kept.length === 0) return '';
+      return library.decode(kept, { skip_special_tokens: false, clean_up_tokenization_spaces: parsed.cleanUpSpaces });
+    },
+    spans: (text, options) => {
+      const wellFormed = text.toWellFormed();
+      return tokenSpans(wellFormed, encodePieces(wellFormed, options), parsed.tokenForm, (piece) => library.normalizer?.(piece) ?? piece);
+    },
+    vocabularySize: model.vocab.length,
+    tokenId: (token) => model.tokens_to_ids.get(token),
+    token: (id) => model.vocab[id],
+    specialTokens,
+    bosToken: named(parsed.named.bos),
+    eosToken: named(parsed.named.eos),
+    padToken: named(parsed.named.pad),
+    rawPrefix: around.prefix,
+    rawSuffix: around.suffix,
+    hash: createHash('sha256').update(JSON.stringify(files.tokenizerJson)).digest('hex'),
+  };
+};
+
+/** Refuses a tokenizer with ids for which the model has no embedding: it belongs to another model. */
+export const checkTokenizerFits = (tokenizer: Tokenizer, vocabularySize: number, where = 'the model folder'): void => {
+  if (tokenizer.vocabularySize <= vocabularySize) return;
+  throw new UserError(
+    `The tokenizer does not fit the weights in ${where}: its ids go up to ${tokenizer.vocabularySize - 1} ` +
+      `("${tokenizer.token(tokenizer.vocabularySize - 1)}"), and config.json says vocab_size ${vocabularySize}. ` +
+      'Put the tokenizer.json of this very model beside its weights.',
+  );
+};
+
+const openLibrary = (tokenizerJson: Record<string, unknown>, tokenizerConfig: Record<string, unknown>): PretrainedTokenizer => {
+  try {
+    return new PretrainedTokenizer(tokenizerJson, tokenizerConfig);
+  } catch (error) {
+    throw new UserError(`tokenizer.json cannot be used: ${messageOf(error)}. Fetch the model's files again.`, { cause: error });
+  }
+};
+
+/** The library drops what no token covers when the vocabulary lacks a character; a lost character would shift every span and lesson. */
+const checkNothingLost = (words: readonly string[], tokens: readonly string[], text: string, unknownToken: string | undefined): void => {
+  if (tokens.length > 0 || unknownToken !== undefined || words.join('').trim().length === 0) return;
+  throw new UserError(`The tokenizer has no tokens for ${JSON.stringify(text.slice(0, 40))}, and none for the unknown.`);
+};
+
+/** What the post-processor writes before and after a text. */
+const rawSurroundings = (library: PretrainedTokenizer, idOf: (token: string) => number): { prefix: number[]; suffix: number[] } => {
+  const marker = '\u0000text\u0000';
+  const tokens = library.post_processor === null ? [marker] : library.post_processor([marker], null, true).tokens;
+  const at = tokens.indexOf(marker);
+  return { prefix: tokens.slice(0, at).map(idOf), suffix: tokens.slice(at + 1).map(idOf) };
+};

@@ -1,0 +1,225 @@
+import { UserError } from '../base/errors.ts';
+import { addedTokenMatcher } from './added-tokens.ts';
+import type { ChatMessage } from './chat-message.ts';
+import type { ChatTemplate } from './chat-template.ts';
+import { type ContentSpan, type RenderedChat, renderChat } from './rendered-chat.ts';
+import type { Tokenizer } from './tokenizer.ts';
+
+/** A sequence to train on. `weights[i]` is 1 where the prediction of `tokens[i]` is to be learnt: answers and the token that ends them. */
+export interface TrainingRow {
+  readonly tokens: readonly number[];
+  readonly weights: readonly number[];
+  /** The tokens before the first trained one. */
+  readonly promptTokenCount: number;
+  readonly weightedTokenCount: number;
+  /** Whether `maximumLength` cut the end off: the last trained turn then has no end to learn. */
+  readonly isTruncated: boolean;
+  /**
+   * `prefix`: generation's prompt is a prefix of the rendered row, so training continues exactly what generation continues. `spans`: the template
+   * rewrites turns, and the answer was found by its place in the rendered text.
+   */
+  readonly alignment: 'prefix' | 'spans';
+}
+
+export interface RowOptions {
+  /** Rows are cut to this many tokens. */
+  readonly maximumLength: number;
+  /** Where the row comes from, for errors: file, line, id. */
+  readonly where: string;
+}
+
+/** The token ids from which a model generates its answer to these messages. */
+export const promptTokens = (template: ChatTemplate, tokenizer: Tokenizer, messages: readonly ChatMessage[]): number[] =>
+  encodeRendered(tokenizer, renderChat(template, tokenizer, messages, { addGenerationPrompt: true }));
+
+/**
+ * A prompt and its answer. The two are encoded apart, as generation meets them (merges would cross the border), and the answer without white
+ * space around it, since generation prompts end in it and turns do not. Undefined when `maximumLength` leaves nothing of the answer.
+ */
+export const trainingRow = (
+  template: ChatTemplate,
+  tokenizer: Tokenizer,
+  messages: readonly ChatMessage[],
+  answer: string,
+  options: RowOptions,
+): TrainingRow | undefined =>
+  conversationRow(template, tokenizer, [...messages, { role: 'assistant', content: answer }], { ...options, train: 'last' });
+
+/** A conversation whose assistant turns (all, or the last) are learnt. Undefined when `maximumLength` leaves nothing to learn. */
+export const conversationRow = (
+  template: ChatTemplate,
+  tokenizer: Tokenizer,
+  conversation: readonly ChatMessage[],
+  options: RowOptions & { readonly train: 'all' | 'last' },
+): TrainingRow | undefined => {
+  const { where, train } = options;
+  const messages = conversation.map((message) =>
+    message.role === 'assistant' ? { ...message, content: message.content.trim() } : message,
+  );
+  const turns = messages.flatMap(({ role }, index) => (role === 'assistant' ? [index] : []));
+  const trained = train === 'all' ? turns : turns.slice(-1);
+  checkTurns(messages, trained, where);
+  const full = renderChat(template, tokenizer, messages, { addGenerationPrompt: false });
+  const found = renderChat(template, tokenizer, messages, { addGenerationPrompt: false, find: trained });
+  const turnEnd = endOfTurn(template, tokenizer);
+  const spans = trained.map((turn, index) =>
+    locateTurn({ template, tokenizer, messages, turn, full, found, content: found.contents[index], turnEnd, where }),
+  );
+  const last = spans.at(-1);
+  return buildRow(tokenizer, full, spans, { ...options, alignment: last?.isPrefix === true ? 'prefix' : 'spans' });
+};
+
+/** Raw text to continue, without any template: what the tokenizer itself puts around text, the prompt, the completion and EOS. */
+export const completionRow = (tokenizer: Tokenizer, prompt: string, completion: string, options: RowOptions): TrainingRow | undefined => {
+  const end = tokenizer.eosToken;
+  if (end === undefined)
+    throw new UserError(
+      `${options.where}: the tokenizer has no eos_token, so a student could not learn to stop. Set it in tokenizer_config.json.`,
+    );
+  if (completion.length === 0) throw new UserError(`${options.where}: the completion is empty. Remove the line or give it an answer.`);
+  const before = [...tokenizer.rawPrefix, ...tokenizer.encode(prompt)];
+  const after = [...tokenizer.encode(completion), end.id];
+  const tokens = [...before, ...after];
+  // The first token is predicted from nothing, so nothing can be learnt of it.
+  const weights = tokens.map((_, index) => (index >= Math.max(before.length, 1) ? 1 : 0));
+  return finishRow(tokenizer, tokens, weights, { ...options, alignment: 'prefix' });
+};
+
+/** The text that the template puts after an assistant's content, up to and including the token that ends the turn, and that token's id. */
+export interface EndOfTurn {
+  readonly text: string;
+  readonly id: number;
+}
+
+export const endOfTurn = (template: ChatTemplate, tokenizer: Tokenizer): EndOfTurn => {
+  const probe: ChatMessage[] = [
+    { role: 'user', content: 'question' },
+    { role: 'assistant', content: 'answer' },
+  ];
+  const { text, contents } = renderChat(template, tokenizer, probe, { addGenerationPrompt: false, find: [1] });
+  const start = contents[0]?.end ?? text.length;
+  const match = addedTokenMatcher(tokenizer.specialTokens);
+  for (let position = start; position < text.length; position++) {
+    const token = match(text, position);
+    if (token !== undefined) return { text: text.slice(start, position + token.content.length), id: token.id };
+  }
+  throw new UserError(
+    `The chat template (${template.name}) puts no special token after an assistant's turn, so a student would never learn to stop. ` +
+      'Use a template that ends turns with one, such as eos_token.',
+  );
+};
+
+/** Every id at which generation must stop: `eos_token_id` of generation_config.json and config.json, the tokenizer's EOS, and the template's end of turn. */
+export const endTokens = (configs: readonly unknown[], tokenizer: Tokenizer, template: ChatTemplate): number[] => {
+  const configured = configs.flatMap((config) => {
+    const ids = typeof config === 'object' && config !== null && 'eos_token_id' in config ? config.eos_token_id : [];
+    return (Array.isArray(ids) ? ids : [ids]).filter((id): id is number => Number.isInteger(id));
+  });
+  const own = tokenizer.eosToken === undefined ? [] : [tokenizer.eosToken.id];
+  return [...new Set([...configured, ...own, endOfTurn(template, tokenizer).id])].sort((a, b) => a - b);
+};
+
+interface TurnSpan extends ContentSpan {
+  /** Whether what stands before the turn is the very prompt that generation would be given. */
+  readonly isPrefix: boolean;
+}
+
+interface TurnQuery {
+  readonly template: ChatTemplate;
+  readonly tokenizer: Tokenizer;
+  readonly messages: readonly ChatMessage[];
+  readonly turn: number;
+  readonly full: RenderedChat;
+  readonly found: RenderedChat;
+  readonly content: ContentSpan | undefined;
+  readonly turnEnd: EndOfTurn;
+  readonly where: string;
+}
+
+/** Where a trained turn begins and ends in the rendered text. */
+const locateTurn = ({ template, tokenizer, messages, turn, full, found, content, turnEnd, where }: TurnQuery): TurnSpan => {
+  if (content === undefined || found.text !== full.text) {
+    throw new UserError(
+      `${where}: the chat template (${template.name}) rewrites the assistant's text (message ${turn + 1}), so it is not known which tokens to learn. ` +
+        'Remove thinking blocks and the like from the answer, or use another template.',
+    );
+  }
+  if (!full.text.startsWith(turnEnd.text, content.end)) {
+    throw new UserError(
+      `${where}: after message ${turn + 1} the chat template (${template.name}) should write ${JSON.stringify(turnEnd.text)}, the end of an assistant's turn, ` +
+        `and writes ${JSON.stringify(full.text.slice(content.end, content.end + 20))}. A student would not learn to stop there.`,
+    );
+  }
+  const prompt = renderChat(template, tokenizer, messages.slice(0, turn), { addGenerationPrompt: true }).text;
+  const isPrefix = prompt.length <= content.start && full.text.startsWith(prompt);
+  return { start: isPrefix ? prompt.length : content.start, end: content.end + turnEnd.text.length, isPrefix };
+};
+
+/** Encodes the text between and inside the trained spans, each stretch by itself. */
+const buildRow = (
+  tokenizer: Tokenizer,
+  full: RenderedChat,
+  spans: readonly ContentSpan[],
+  options: RowOptions & { readonly alignment: TrainingRow['alignment'] },
+): TrainingRow | undefined => {
+  const tokens: number[] = [];
+  const weights: number[] = [];
+  let position = 0;
+  const add = (end: number, weight: 0 | 1): void => {
+    const ids = encodeRendered(tokenizer, stretchOf(full, position, end));
+    for (const id of ids) {
+      tokens.push(id);
+      weights.push(weight);
+    }
+    position = end;
+  };
+  for (const span of spans) {
+    add(span.start, 0);
+    add(span.end, 1);
+  }
+  return finishRow(tokenizer, tokens, weights, options);
+};
+
+const finishRow = (
+  tokenizer: Tokenizer,
+  tokens: readonly number[],
+  weights: readonly number[],
+  { maximumLength, where, alignment }: RowOptions & { readonly alignment: TrainingRow['alignment'] },
+): TrainingRow | undefined => {
+  const bos = tokenizer.bosToken;
+  if (bos !== undefined && tokens[0] === bos.id && tokens[1] === bos.id) {
+    throw new UserError(
+      `${where}: the row begins with "${bos.token}" twice. The template or the text writes one too many: remove it there.`,
+    );
+  }
+  if (!weights.includes(1))
+    throw new UserError(`${where}: the row has no trainable token: its answer is empty. Remove the line or give it an answer.`);
+  const kept = weights.slice(0, maximumLength);
+  const promptTokenCount = weights.indexOf(1);
+  const weightedTokenCount = kept.filter((weight) => weight === 1).length;
+  if (weightedTokenCount === 0) return undefined;
+  return {
+    tokens: tokens.slice(0, maximumLength),
+    weights: kept,
+    promptTokenCount,
+    weightedTokenCount,
+    isTruncated: tokens.length > maximumLength,
+    alignment,
+  };
+};
+
+const checkTurns = (messages: readonly ChatMessage[], trained: readonly number[], where: string): void => {
+  if (trained.length === 0)
+    throw new UserError(`${where}: the conversation has no assistant message, so there is nothing to learn. Remove the line.`);
+  const empty = trained.find((turn) => messages[turn]?.content === '');
+  if (empty !== undefined)
+    throw new UserError(`${where}: the assistant's text (message ${empty + 1}) is empty. Remove the line or give it an answer.`);
+};
+
+const encodeRendered = (tokenizer: Tokenizer, { text, textAt }: Pick<RenderedChat, 'text' | 'textAt'>): number[] =>
+  tokenizer.encode(text, { specialTokens: { textAt } });
+
+const stretchOf = ({ text, textAt }: RenderedChat, start: number, end: number): Pick<RenderedChat, 'text' | 'textAt'> => ({
+  text: text.slice(start, end),
+  textAt: new Set([...textAt].filter((at) => at >= start && at < end).map((at) => at - start)),
+});
