@@ -1,7 +1,8 @@
 import { InternalError } from '../base/errors.ts';
 import { nodesBefore } from '../graph/graph.ts';
-import { elementCount, sameShape, describeType } from '../graph/tensor-type.ts';
-import { constant, type Node, type Value, type VjpArguments } from '../graph/value.ts';
+import { describeType, elementCount, sameShape } from '../graph/tensor-type.ts';
+import { type Node, scalar, type Value, type VjpArguments } from '../graph/value.ts';
+import { expand } from '../ops/broadcasting.ts';
 import { add } from '../ops/elementwise.ts';
 
 /**
@@ -43,7 +44,11 @@ export const gradient = (loss: Value, parameters: readonly Value[], seed?: Value
 };
 
 /** One application of an op, backwards. */
-const backward = (node: Node, cotangents: readonly (Value | undefined)[], wants: (index: number) => boolean): readonly (Value | undefined)[] => {
+const backward = (
+  node: Node,
+  cotangents: readonly (Value | undefined)[],
+  wants: (index: number) => boolean,
+): readonly (Value | undefined)[] => {
   const rule = node.op.gradient;
   if (rule.kind === 'none') return [];
   const application: VjpArguments<readonly (Value | undefined)[], readonly Value[], object> = {
@@ -73,5 +78,4 @@ const dependentNodes = (nodes: readonly Node[], parameters: ReadonlySet<Value>):
   return dependent;
 };
 
-const filled = (like: Value, value: number): Value =>
-  constant({ dataType: 'float32', shape: like.type.shape, data: new Float32Array(elementCount(like.type.shape)).fill(value) });
+const filled = (like: Value, value: number): Value => expand(scalar(value), like.type.shape);

@@ -1,0 +1,72 @@
+import type { HostTensor } from '../graph/tensor-type.ts';
+import { batchSizes, lengthBucket, lossBucket } from './buckets.ts';
+import type { TokenRow } from './engine.ts';
+
+/** Rows of like length that one run computes together. */
+export interface MicroBatch {
+  /** Indices of the rows among those given. */
+  readonly rowIndices: readonly number[];
+  readonly shape: MicroBatchShape;
+}
+
+/** What a program is compiled for. */
+export interface MicroBatchShape {
+  readonly batch: number;
+  readonly sequence: number;
+  /** Places for tokens with a loss, over all rows. */
+  readonly lossCount: number;
+}
+
+/** Groups rows by length bucket, the shortest bucket first, each in the order given. Which rows share a run depends on nothing but them. */
+export const microBatches = (rows: readonly TokenRow[], tokenBudget: number): MicroBatch[] => {
+  const buckets = new Map<number, number[]>();
+  rows.forEach((row, index) => {
+    const sequence = lengthBucket(row.tokens.length);
+    buckets.set(sequence, [...(buckets.get(sequence) ?? []), index]);
+  });
+  return [...buckets]
+    .sort(([a], [b]) => a - b)
+    .flatMap(([sequence, indices]) => {
+      let taken = 0;
+      return batchSizes(indices.length, Math.floor(tokenBudget / sequence)).map((batch) => {
+        const rowIndices = indices.slice(taken, taken + batch);
+        taken += batch;
+        const lossTokens = rowIndices.reduce((sum, index) => sum + lossPositions(rows[index] as TokenRow).length, 0);
+        return { rowIndices, shape: { batch, sequence, lossCount: lossBucket(lossTokens, batch * sequence) } };
+      });
+    });
+};
+
+/** Positions of a row's tokens that have a weight; each is predicted by the position before it. */
+export const lossPositions = (row: TokenRow): number[] => row.weights.flatMap((weight, position) => (weight === 0 ? [] : [position]));
+
+/** A micro-batch as the tensors that the step programs take, and which row each loss token belongs to. */
+export const packed = (rows: readonly TokenRow[], { batch, sequence, lossCount }: MicroBatchShape, vocabularySize: number) => {
+  const tokens = new Int32Array(batch * sequence);
+  const sources = new Int32Array(lossCount);
+  const targets = new BigInt64Array(lossCount);
+  const weights = new Float32Array(lossCount);
+  const rowOfToken: number[] = [];
+  const withTeacher = rows.some((row) => row.teacherLogits !== undefined);
+  const teacherLogits = withTeacher ? new Float32Array(lossCount * vocabularySize) : undefined;
+  rows.forEach((row, rowIndex) => {
+    tokens.set(row.tokens, rowIndex * sequence);
+    if (row.teacherLogits !== undefined) teacherLogits?.set(row.teacherLogits, rowOfToken.length * vocabularySize);
+    for (const position of lossPositions(row)) {
+      const place = rowOfToken.length;
+      // The causal shift, here and nowhere else: the hidden value before a token predicts it.
+      sources[place] = rowIndex * sequence + position - 1;
+      targets[place] = BigInt(row.tokens[position] as number);
+      weights[place] = row.weights[position] as number;
+      rowOfToken.push(rowIndex);
+    }
+  });
+  const inputs: Record<string, HostTensor> = {
+    tokens: { dataType: 'int32', shape: [batch, sequence], data: tokens },
+    sources: { dataType: 'int32', shape: [lossCount], data: sources },
+    targets: { dataType: 'int64', shape: [lossCount], data: targets },
+    weights: { dataType: 'float32', shape: [lossCount], data: weights },
+    ...(teacherLogits && { teacherLogits: { dataType: 'float32', shape: [lossCount, vocabularySize], data: teacherLogits } }),
+  };
+  return { inputs, rowOfToken };
+};

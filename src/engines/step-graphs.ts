@@ -1,0 +1,120 @@
+import { gradient } from '../autodiff/gradient.ts';
+import { type Graph, graphOf } from '../graph/graph.ts';
+import { float32, int32, type Shape } from '../graph/tensor-type.ts';
+import { input, type Value } from '../graph/value.ts';
+import type { Decoder, KeyValue } from '../models/decoder.ts';
+import type { AdapterScope, Scope } from '../nn/scope.ts';
+import { gather } from '../ops/indexing.ts';
+import { reduceSum } from '../ops/reduce.ts';
+import { reshape } from '../ops/shape.ts';
+import type { LoraSpecification, LossSpecification } from './engine.ts';
+import { lossValues } from './losses.ts';
+import type { MicroBatchShape } from './micro-batch.ts';
+
+/** A scope whose parameters are inputs of the program, each once. */
+const inputScope = (lora: LoraSpecification | undefined, training: boolean): Scope & { readonly inputs: ReadonlyMap<string, Value> } => {
+  const inputs = new Map<string, Value>();
+  const once = (name: string, shape: Shape): Value => {
+    const known = inputs.get(name) ?? input(name, float32(...shape));
+    inputs.set(name, known);
+    return known;
+  };
+  const adapter: AdapterScope | undefined = lora && {
+    rank: lora.rank,
+    alpha: lora.alpha,
+    targets: new Set(lora.targets),
+    ...(training && lora.dropout > 0 && { dropoutMask: (module, shape) => once(dropoutName(module), shape) }),
+  };
+  return { inputs, parameter: once, ...(adapter && { adapter }) };
+};
+
+export const dropoutName = (module: string): string => `dropout:${module}`;
+export const isDropoutName = (name: string): boolean => name.startsWith('dropout:');
+export const gradientName = (parameter: string): string => `gradient:${parameter}`;
+export const termName = (term: string): string => `term:${term}`;
+
+export interface StepOptions {
+  readonly decoder: Decoder;
+  readonly lora: LoraSpecification | undefined;
+  readonly shape: MicroBatchShape;
+}
+
+const lossInputs = ({ decoder, shape }: StepOptions, scope: Scope, tap?: (name: string, value: Value) => void) => {
+  const tokens = input('tokens', int32(shape.batch, shape.sequence));
+  const sources = input('sources', int32(shape.lossCount));
+  const { hidden, keyValues } = decoder.forward(scope, tokens, tap && { tap });
+  // Only rows that something is predicted from reach the head: its matrix is the model's largest.
+  const logits = decoder.logits(scope, gather(hidden, sources, 0)); // [loss tokens, vocabulary]
+  return { logits, keyValues };
+};
+
+/** The loss of a micro-batch by token and term, and, where `trainable` names parameters, the summed loss's gradients. */
+export const lossGraph = (options: StepOptions, loss: LossSpecification, trainable: readonly string[]): Graph => {
+  const scope = inputScope(options.lora, trainable.length > 0);
+  const { lossCount } = options.shape;
+  const { logits } = lossInputs(options, scope);
+  const { total, terms } = lossValues(
+    {
+      logits,
+      targets: input('targets', { dataType: 'int64', shape: [lossCount] }),
+      weights: input('weights', float32(lossCount)),
+      ...(loss.name === 'distillation' && { teacherLogits: input('teacherLogits', float32(lossCount, options.decoder.vocabularySize)) }),
+    },
+    loss,
+  );
+  const outputs: Record<string, Value> = { total };
+  for (const [term, value] of Object.entries(terms)) outputs[termName(term)] = value;
+  const gradients = gradient(
+    reduceSum(total, [0], false),
+    trainable.map((name) => scope.inputs.get(name) as Value),
+  );
+  trainable.forEach((name, index) => {
+    outputs[gradientName(name)] = gradients[index] as Value;
+  });
+  return graphOf(outputs);
+};
+
+/** Logits at chosen positions, and inner values by name. */
+export const logitsGraph = (options: StepOptions, taps: readonly string[]): Graph => {
+  const outputs: Record<string, Value> = {};
+  const { logits } = lossInputs(options, inputScope(options.lora, false), (name, value) => {
+    if (taps.includes(name)) outputs[name] = value;
+  });
+  return graphOf({ logits, ...outputs });
+};
+
+export const cacheName = (kind: 'key' | 'value', layer: number): string => `cache.${kind}.${layer}`;
+export const presentName = (kind: 'key' | 'value', layer: number): string => `present.${kind}.${layer}`;
+
+/** A prompt: the logits after its last token, and every layer's keys and values, [1, kvHeads, sequence, headWidth]. */
+export const prefillGraph = (options: StepOptions): Graph => {
+  const { logits, keyValues } = lossInputs(options, inputScope(options.lora, false));
+  return graphOf({ logits, ...cacheOutputs(keyValues) });
+};
+
+/** One more token for each of `batch` sequences whose keys and values lie in a cache of `capacity` positions. */
+export const decodeGraph = (decoder: Decoder, lora: LoraSpecification | undefined, batch: number, capacity: number): Graph => {
+  const slot = (kind: 'key' | 'value', layer: number): Value =>
+    input(cacheName(kind, layer), float32(batch, decoder.kvHeadCount, capacity, decoder.headWidth));
+  const cache: KeyValue[] = Array.from({ length: decoder.layerCount }, (_, layer) => ({
+    key: slot('key', layer),
+    value: slot('value', layer),
+  }));
+  const step = decoder.decodeStep(
+    inputScope(lora, false),
+    input('tokens', int32(batch, 1)),
+    input('lengths', int32(batch)),
+    input('longest', int32(1)),
+    cache,
+  );
+  return graphOf({ logits: reshape(step.logits, [batch, decoder.vocabularySize]), ...cacheOutputs(step.cache) });
+};
+
+const cacheOutputs = (cache: readonly KeyValue[]): Record<string, Value> => {
+  const outputs: Record<string, Value> = {};
+  cache.forEach(({ key, value }, layer) => {
+    outputs[presentName('key', layer)] = key;
+    outputs[presentName('value', layer)] = value;
+  });
+  return outputs;
+};

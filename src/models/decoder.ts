@@ -1,0 +1,56 @@
+import type { Shape } from '../graph/tensor-type.ts';
+import type { Value } from '../graph/value.ts';
+import type { Scope } from '../nn/scope.ts';
+
+/** A language model of a known family and size, as functions that trace it. It holds no weights: a scope gives them. */
+export interface Decoder {
+  readonly architecture: string;
+  readonly vocabularySize: number;
+  /** Positions that the model was made for. */
+  readonly contextLength: number;
+  readonly width: number;
+  readonly layerCount: number;
+  readonly headCount: number;
+  readonly kvHeadCount: number;
+  readonly headWidth: number;
+  /** Standard deviation of random initial weights. */
+  readonly initializerRange: number;
+  /** Every parameter by its name in checkpoints. */
+  readonly parameters: ReadonlyMap<string, Shape>;
+  /** Linear layers that adapters can sit on, by their full names, with [outputs, inputs]. */
+  readonly linearModules: ReadonlyMap<string, readonly [number, number]>;
+  /** Whether the head's matrix is the embedding's, so that checkpoints hold no `lm_head.weight`. */
+  readonly tiedEmbeddings: boolean;
+  /**
+   * The whole sequence at once.
+   * @param tokens int32 [batch, sequence]
+   * @returns what the last layer put out, before the final norm, [batch · sequence, width], and each layer's rotated keys and values
+   */
+  forward(scope: Scope, tokens: Value, options?: ForwardOptions): { readonly hidden: Value; readonly keyValues: readonly KeyValue[] };
+  /** Logits of chosen rows of `forward`'s hidden values: [rows, width] to [rows, vocabulary]. */
+  logits(scope: Scope, hidden: Value): Value;
+  /**
+   * One more token for each sequence of a batch, with the key-value cache updated in place.
+   * @param tokens int32 [batch, 1]
+   * @param lengths int32 [batch]: how many positions of each sequence the cache holds
+   * @param longest int32 [1]: the greatest length after this token
+   */
+  decodeStep(
+    scope: Scope,
+    tokens: Value,
+    lengths: Value,
+    longest: Value,
+    cache: readonly KeyValue[],
+  ): { readonly logits: Value; readonly cache: readonly KeyValue[] };
+}
+
+export interface KeyValue {
+  /** [batch, kvHeads, positions, headWidth] */
+  readonly key: Value;
+  readonly value: Value;
+}
+
+export interface ForwardOptions {
+  /** Hears of inner values by name: `hidden.L`, [batch · sequence, width] after L layers, and `attention.L`, [batch, heads, sequence, sequence]. */
+  readonly tap?: (name: string, value: Value) => void;
+}

@@ -1,0 +1,167 @@
+import { constant, type Value } from '../graph/value.ts';
+import { attention, causalMask } from '../nn/attention.ts';
+import { linear } from '../nn/linear.ts';
+import { rotaryTables } from '../nn/rope.ts';
+import type { Scope } from '../nn/scope.ts';
+import { groupQueryAttention } from '../ops/attention.ts';
+import { add, mul, silu } from '../ops/elementwise.ts';
+import { gather } from '../ops/indexing.ts';
+import { gemm } from '../ops/matmul.ts';
+import { rmsNorm } from '../ops/normalisation.ts';
+import { rotaryEmbedding } from '../ops/rotary.ts';
+import { reshape, transpose } from '../ops/shape.ts';
+import type { Decoder, ForwardOptions, KeyValue } from './decoder.ts';
+import { type LlamaConfig, parseLlamaConfig } from './llama-config.ts';
+
+/** The Llama family (Llama 2 and 3, SmolLM2): RMS norm before each half, rotary positions, grouped queries, SwiGLU. */
+export const llama = (raw: unknown): Decoder => {
+  const config = parseLlamaConfig(raw);
+  const { parameters, linearModules } = llamaParameters(config);
+  return {
+    architecture: 'LlamaForCausalLM',
+    vocabularySize: config.vocabularySize,
+    contextLength: config.contextLength,
+    width: config.width,
+    layerCount: config.layerCount,
+    headCount: config.headCount,
+    kvHeadCount: config.kvHeadCount,
+    headWidth: config.headWidth,
+    initializerRange: config.initializerRange,
+    parameters,
+    linearModules,
+    tiedEmbeddings: config.tiedEmbeddings,
+    forward: (scope, tokens, options) => forward(config, scope, tokens, options),
+    logits: (scope, hidden) => logits(config, scope, hidden),
+    decodeStep: (scope, tokens, lengths, longest, cache) => decodeStep(config, scope, tokens, lengths, longest, cache),
+  };
+};
+
+const embeddingName = 'model.embed_tokens.weight';
+
+const llamaParameters = (config: LlamaConfig) => {
+  const { width, mlpWidth } = config;
+  const queryWidth = config.headCount * config.headWidth;
+  const kvWidth = config.kvHeadCount * config.headWidth;
+  const linearModules = new Map<string, readonly [number, number]>();
+  const parameters = new Map<string, readonly number[]>([[embeddingName, [config.vocabularySize, width]]]);
+  for (let layer = 0; layer < config.layerCount; layer++) {
+    const prefix = `model.layers.${layer}`;
+    parameters.set(`${prefix}.input_layernorm.weight`, [width]);
+    parameters.set(`${prefix}.post_attention_layernorm.weight`, [width]);
+    linearModules.set(`${prefix}.self_attn.q_proj`, [queryWidth, width]);
+    linearModules.set(`${prefix}.self_attn.k_proj`, [kvWidth, width]);
+    linearModules.set(`${prefix}.self_attn.v_proj`, [kvWidth, width]);
+    linearModules.set(`${prefix}.self_attn.o_proj`, [width, queryWidth]);
+    linearModules.set(`${prefix}.mlp.gate_proj`, [mlpWidth, width]);
+    linearModules.set(`${prefix}.mlp.up_proj`, [mlpWidth, width]);
+    linearModules.set(`${prefix}.mlp.down_proj`, [width, mlpWidth]);
+  }
+  for (const [module, shape] of linearModules) parameters.set(`${module}.weight`, shape);
+  parameters.set('model.norm.weight', [width]);
+  if (!config.tiedEmbeddings) parameters.set('lm_head.weight', [config.vocabularySize, width]);
+  return { parameters, linearModules };
+};
+
+const forward = (config: LlamaConfig, scope: Scope, tokens: Value, options: ForwardOptions = {}) => {
+  const [batch, sequence] = tokens.type.shape as [number, number];
+  const rotations = prefillRotations(config, batch, sequence);
+  const mask = causalMask(sequence);
+  const keyValues: KeyValue[] = [];
+  let hidden = embed(config, scope, tokens); // [batch · sequence, width]
+  options.tap?.('hidden.0', hidden);
+  for (let layer = 0; layer < config.layerCount; layer++) {
+    const prefix = `model.layers.${layer}`;
+    const { query, key, value } = projections(config, scope, prefix, hidden);
+    const heads = (flat: Value): Value =>
+      transpose(reshape(flat, [batch, sequence, (flat.type.shape[1] as number) / config.headWidth, config.headWidth]), [0, 2, 1, 3]);
+    const rotatedKey = rotations.key(heads(key)); // [batch, kvHeads, sequence, headWidth]
+    const valueHeads = heads(value);
+    keyValues.push({ key: rotatedKey, value: valueHeads });
+    const { mixed, map } = attention(rotations.query(heads(query)), rotatedKey, valueHeads, mask);
+    options.tap?.(`attention.${layer}`, map);
+    hidden = afterAttention(
+      config,
+      scope,
+      prefix,
+      hidden,
+      reshape(transpose(mixed, [0, 2, 1, 3]), [batch * sequence, config.headCount * config.headWidth]),
+    );
+    options.tap?.(`hidden.${layer + 1}`, hidden);
+  }
+  return { hidden, keyValues };
+};
+
+const decodeStep = (config: LlamaConfig, scope: Scope, tokens: Value, lengths: Value, longest: Value, cache: readonly KeyValue[]) => {
+  const batch = tokens.type.shape[0] as number;
+  const capacity = (cache[0] as KeyValue).key.type.shape[2] as number;
+  const { cosine, sine } = rotaryTables(config.rope, config.headWidth, capacity);
+  const updated: KeyValue[] = [];
+  let hidden = embed(config, scope, tokens); // [batch, width]
+  for (let layer = 0; layer < config.layerCount; layer++) {
+    const prefix = `model.layers.${layer}`;
+    const { query, key, value } = projections(config, scope, prefix, hidden);
+    const past = cache[layer] as KeyValue;
+    const step = (flat: Value): Value => reshape(flat, [batch, 1, flat.type.shape[1] as number]);
+    const [mixed, presentKey, presentValue] = groupQueryAttention(
+      {
+        query: step(query),
+        key: step(key),
+        value: step(value),
+        pastKey: past.key,
+        pastValue: past.value,
+        // The operator wants each row's length after this token, less one.
+        seqlensK: lengths,
+        totalSequenceLength: longest,
+        cosine,
+        sine,
+      },
+      { numHeads: config.headCount, kvNumHeads: config.kvHeadCount, scale: 1 / Math.sqrt(config.headWidth) },
+    );
+    updated.push({ key: presentKey, value: presentValue });
+    hidden = afterAttention(config, scope, prefix, hidden, reshape(mixed, [batch, config.headCount * config.headWidth]));
+  }
+  return { logits: logits(config, scope, hidden), cache: updated };
+};
+
+const logits = (config: LlamaConfig, scope: Scope, hidden: Value): Value => {
+  const [normed] = rmsNorm(hidden, scope.parameter('model.norm.weight', [config.width]), config.normEpsilon);
+  const head = config.tiedEmbeddings ? embeddingName : 'lm_head.weight';
+  return gemm(normed, scope.parameter(head, [config.vocabularySize, config.width]), { transposeB: true });
+};
+
+const embed = (config: LlamaConfig, scope: Scope, tokens: Value): Value => {
+  const flat = reshape(tokens, [-1]);
+  return gather(scope.parameter(embeddingName, [config.vocabularySize, config.width]), flat, 0);
+};
+
+/** q, k and v of one layer: each [rows, its heads · headWidth]. */
+const projections = (config: LlamaConfig, scope: Scope, prefix: string, hidden: Value) => {
+  const [normed] = rmsNorm(hidden, scope.parameter(`${prefix}.input_layernorm.weight`, [config.width]), config.normEpsilon);
+  const kvWidth = config.kvHeadCount * config.headWidth;
+  return {
+    query: linear(scope, `${prefix}.self_attn.q_proj`, normed, config.headCount * config.headWidth),
+    key: linear(scope, `${prefix}.self_attn.k_proj`, normed, kvWidth),
+    value: linear(scope, `${prefix}.self_attn.v_proj`, normed, kvWidth),
+  };
+};
+
+/** The rest of a layer: the output projection and the SwiGLU half, each with its residual. */
+const afterAttention = (config: LlamaConfig, scope: Scope, prefix: string, residual: Value, mixed: Value): Value => {
+  const attended = add(residual, linear(scope, `${prefix}.self_attn.o_proj`, mixed, config.width));
+  const [normed] = rmsNorm(attended, scope.parameter(`${prefix}.post_attention_layernorm.weight`, [config.width]), config.normEpsilon);
+  const gate = linear(scope, `${prefix}.mlp.gate_proj`, normed, config.mlpWidth);
+  const up = linear(scope, `${prefix}.mlp.up_proj`, normed, config.mlpWidth);
+  return add(attended, linear(scope, `${prefix}.mlp.down_proj`, mul(silu(gate), up), config.width));
+};
+
+/** Rotations of queries and keys at positions 0 … sequence − 1; the queries' carries attention's 1/√d. */
+const prefillRotations = (config: LlamaConfig, batch: number, sequence: number) => {
+  const rowPositions = Array.from({ length: batch * sequence }, (_, index) => BigInt(index % sequence));
+  const positions = constant({ dataType: 'int64', shape: [batch, sequence], data: BigInt64Array.from(rowPositions) });
+  const keyTables = rotaryTables(config.rope, config.headWidth, sequence);
+  const queryTables = rotaryTables(config.rope, config.headWidth, sequence, 1 / Math.sqrt(config.headWidth));
+  return {
+    query: (heads: Value): Value => rotaryEmbedding(heads, positions, queryTables.cosine, queryTables.sine),
+    key: (heads: Value): Value => rotaryEmbedding(heads, positions, keyTables.cosine, keyTables.sine),
+  };
+};

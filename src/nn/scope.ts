@@ -1,0 +1,25 @@
+import type { Value } from '../graph/value.ts';
+
+/** Where layers get their parameters: by the names that checkpoints use, with the shape the layer needs. */
+export interface Scope {
+  parameter(name: string, shape: readonly number[]): Value;
+  /** Adapters on chosen linear layers; absent: none. */
+  readonly adapter?: AdapterScope;
+}
+
+/** LoRA (Hu et al. 2021): W·x + (alpha / rank)·B·A·x on the modules whose last name is among the targets. */
+export interface AdapterScope {
+  readonly rank: number;
+  readonly alpha: number;
+  readonly targets: ReadonlySet<string>;
+  /** Multiplies the adapter's input while training: 0 or 1/(1−p), [rows, inputs]; absent: no dropout. */
+  dropoutMask?(module: string, shape: readonly number[]): Value;
+}
+
+export const loraNames = (module: string): { readonly a: string; readonly b: string } => ({
+  a: `${module}.lora_A.weight`,
+  b: `${module}.lora_B.weight`,
+});
+
+/** Whether a module (`model.layers.0.self_attn.q_proj`) is one that the adapter sits on. */
+export const isAdapted = (module: string, targets: ReadonlySet<string>): boolean => targets.has(module.slice(module.lastIndexOf('.') + 1));
