@@ -1,0 +1,232 @@
+import { type FileHandle, mkdtemp, open, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { UserError } from '../base/errors.ts';
+import { diskErrorOf, hasCode, makeFolder, sha256 } from '../base/folders.ts';
+import { defaultCacheFolder } from './cache-folder.ts';
+import { elementCount, type StoredTensor, type TensorSource } from './tensor-source.ts';
+
+/** Where a tensor lies in the flat file, in bytes: float32, row-major, little-endian. */
+export interface PreparedTensor {
+  readonly offset: number;
+  readonly byteLength: number;
+  readonly shape: readonly number[];
+}
+
+/** All tensors of a model as float32 in one file, as ONNX Runtime maps external data. */
+export interface PreparedWeights {
+  readonly folder: string;
+  readonly file: string;
+  readonly tensors: ReadonlyMap<string, PreparedTensor>;
+  /** Whether the file was there already. */
+  readonly wasCached: boolean;
+}
+
+export interface PrepareOptions {
+  /** Absent: `defaultCacheFolder()`. */
+  readonly cacheFolder?: string;
+  /** When the cache grows beyond it, what was not used for longest is removed. */
+  readonly limitBytes?: number;
+  /** Told after each converted tensor. */
+  readonly onProgress?: (doneBytes: number, totalBytes: number) => void;
+  readonly now?: () => number;
+}
+
+/** Raised when the layout of the file or what is written into it changes. */
+const formatVersion = 1;
+const alignmentBytes = 4096; // the page size: a mapping begins at a page
+const defaultLimitBytes = 50 * 1024 ** 3;
+/** Another process may have asked for a file and not mapped it yet; drafts may still be written. Both are left alone for this long. */
+const graceMs = 60 * 60 * 1000;
+const fileName = 'weights.bin';
+const indexName = 'index.json';
+const draftPrefix = 'draft-';
+
+const indexSchema = z.object({
+  formatVersion: z.literal(formatVersion),
+  fingerprint: z.string(),
+  sizeBytes: z.number(),
+  tensors: z.record(z.string(), z.object({ offset: z.number(), byteLength: z.number(), shape: z.array(z.number()) })),
+});
+type Index = z.infer<typeof indexSchema>;
+
+/**
+ * The tensors of a source as one flat float32 file in the cache, converted when it is not there yet, one tensor in memory at a time. The
+ * entry appears whole or not at all, also when two processes make it at once. Integer tensors (position ids) are left out.
+ */
+export const prepareWeights = async (source: TensorSource, options: PrepareOptions = {}): Promise<PreparedWeights> => {
+  const cache = join(options.cacheFolder ?? defaultCacheFolder(), 'weights');
+  const now = options.now ?? Date.now;
+  const key = sha256(`${formatVersion}\n${source.fingerprint}`).slice(0, 32);
+  const folder = join(cache, key);
+  const cached = await readEntry(folder, now);
+  if (cached !== undefined) return { ...preparedFrom(folder, cached), wasCached: true };
+  const index = layoutOf(source);
+  await inCache(cache, index.sizeBytes, async () => {
+    await makeFolder(cache);
+    const draft = await mkdtemp(join(cache, draftPrefix));
+    try {
+      await writeTensors(join(draft, fileName), source, index, options.onProgress);
+      await writeFile(join(draft, indexName), JSON.stringify(index));
+      await moveUnlessThere(draft, folder, now);
+    } finally {
+      await rm(draft, { recursive: true, force: true });
+    }
+  });
+  await cleanPreparedWeights({ cacheFolder: join(cache, '..'), limitBytes: options.limitBytes ?? defaultLimitBytes, now });
+  return { ...preparedFrom(folder, index), wasCached: false };
+};
+
+/** Turns what the disk refuses (full, read-only, no rights) into a message that says what to do. */
+const inCache = async (cache: string, sizeBytes: number, work: () => Promise<void>): Promise<void> => {
+  try {
+    await work();
+  } catch (error) {
+    const refusal = diskErrorOf(error, cache);
+    if (!(refusal instanceof UserError) || refusal === error) throw refusal;
+    throw new UserError(
+      `${refusal.message} The converted weights take ${(sizeBytes / 1e9).toFixed(2)} GB; RETORT_CACHE may name a folder on another disk.`,
+      { cause: error },
+    );
+  }
+};
+
+/**
+ * The move is the moment at which the entry exists. An entry that another process put there first is as good, unless it is damaged: that
+ * one is moved aside, so that at no moment a whole entry is missing.
+ */
+const moveUnlessThere = async (draft: string, folder: string, now: () => number): Promise<void> => {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await rename(draft, folder);
+    } catch (error) {
+      if (!hasCode(error, 'ENOTEMPTY', 'EEXIST', 'EPERM', 'EACCES') || attempt === 3) throw error;
+      if ((await readEntry(folder, now)) !== undefined) return;
+      await rename(folder, `${draft}-damaged`);
+      await rm(`${draft}-damaged`, { recursive: true, force: true });
+    }
+  }
+};
+
+const isFloating = ({ storage }: StoredTensor): boolean => !/^(?:[IU]\d+|BOOL)$/.test(storage);
+
+const layoutOf = (source: TensorSource): Index => {
+  let offset = 0;
+  const tensors: Index['tensors'] = {};
+  for (const [name, tensor] of source.names) {
+    if (!isFloating(tensor)) continue;
+    const byteLength = elementCount(tensor.shape) * Float32Array.BYTES_PER_ELEMENT;
+    tensors[name] = { offset, byteLength, shape: [...tensor.shape] };
+    offset += Math.ceil(byteLength / alignmentBytes) * alignmentBytes;
+  }
+  return { formatVersion, fingerprint: source.fingerprint, sizeBytes: offset, tensors };
+};
+
+const writeTensors = async (path: string, source: TensorSource, index: Index, onProgress: PrepareOptions['onProgress']): Promise<void> => {
+  const handle = await open(path, 'wx');
+  try {
+    for (const [name, { offset, byteLength }] of Object.entries(index.tensors)) {
+      const values = await source.read(name);
+      await writeFully(handle, new Uint8Array(values.buffer, values.byteOffset, values.byteLength), offset);
+      onProgress?.(offset + byteLength, index.sizeBytes);
+    }
+    await handle.truncate(index.sizeBytes); // the padding after the last tensor
+    await handle.sync(); // else a power cut after the rename could leave zeros that look like weights
+  } finally {
+    await handle.close();
+  }
+};
+
+const writeFully = async (handle: FileHandle, bytes: Uint8Array, offset: number): Promise<void> => {
+  for (let done = 0; done < bytes.length; ) {
+    const { bytesWritten } = await handle.write(bytes, done, Math.min(64 * 1024 * 1024, bytes.length - done), offset + done);
+    done += bytesWritten;
+  }
+};
+
+/** A whole entry, marked as used now; undefined if there is none or it is damaged. */
+const readEntry = async (folder: string, now: () => number): Promise<Index | undefined> => {
+  const path = join(folder, indexName);
+  try {
+    const index = indexSchema.parse(JSON.parse(await readFile(path, 'utf8')));
+    const { size } = await stat(join(folder, fileName));
+    if (size !== index.sizeBytes) return undefined;
+    const seconds = now() / 1000;
+    await utimes(path, seconds, seconds);
+    return index;
+  } catch {
+    return undefined; // whatever is wrong with it, making it anew mends it
+  }
+};
+
+const preparedFrom = (folder: string, index: Index) => ({
+  folder,
+  file: join(folder, fileName),
+  tensors: new Map(Object.entries(index.tensors)),
+});
+
+/** An entry of the cache, for `retort doctor`. */
+export interface CacheEntry {
+  readonly folder: string;
+  readonly sizeBytes: number;
+  readonly lastUsedMs: number;
+  /** Left over from a process that ended while it was converting. */
+  readonly isDraft: boolean;
+}
+
+/** What the cache of converted weights holds, least recently used first. */
+export const listPreparedWeights = async (cacheFolder: string = defaultCacheFolder()): Promise<CacheEntry[]> => {
+  const cache = join(cacheFolder, 'weights');
+  const names = await readdir(cache).catch(() => []);
+  const entries = await Promise.all(names.map((name) => describeEntry(join(cache, name), name.startsWith(draftPrefix))));
+  return entries.filter((entry) => entry !== undefined).sort((a, b) => a.lastUsedMs - b.lastUsedMs);
+};
+
+const describeEntry = async (folder: string, isDraft: boolean): Promise<CacheEntry | undefined> => {
+  try {
+    const parts = await Promise.all((await readdir(folder)).map((name) => stat(join(folder, name))));
+    const whole = await stat(folder);
+    return {
+      folder,
+      sizeBytes: parts.reduce((sum, part) => sum + part.size, 0),
+      lastUsedMs: Math.max(...parts.map((part) => part.mtimeMs), parts.length === 0 ? whole.mtimeMs : 0),
+      isDraft,
+    };
+  } catch {
+    return undefined; // removed by another process meanwhile
+  }
+};
+
+export interface CleanOptions {
+  readonly cacheFolder?: string;
+  readonly limitBytes: number;
+  readonly now?: () => number;
+}
+
+/**
+ * Removes abandoned drafts, then what was not used for longest, until the cache is within the limit. What was used in the last hour stays.
+ * Returns what was removed.
+ */
+export const cleanPreparedWeights = async (options: CleanOptions): Promise<CacheEntry[]> => {
+  const entries = await listPreparedWeights(options.cacheFolder);
+  const isOld = (entry: CacheEntry) => (options.now ?? Date.now)() - entry.lastUsedMs > graceMs;
+  let total = entries.reduce((sum, entry) => sum + entry.sizeBytes, 0);
+  const removed: CacheEntry[] = [];
+  for (const entry of entries) {
+    if (!isOld(entry) || !(entry.isDraft || total > options.limitBytes)) continue;
+    try {
+      await removeEntry(entry.folder);
+    } catch {
+      continue; // in use where files in use cannot be removed (Windows); the next cleaning tries again
+    }
+    total -= entry.sizeBytes;
+    removed.push(entry);
+  }
+  return removed;
+};
+
+/** The index goes first, so that a removal that is interrupted leaves no entry that looks whole. */
+const removeEntry = async (folder: string): Promise<void> => {
+  await rm(join(folder, indexName), { force: true });
+  await rm(folder, { recursive: true, force: true });
+};
