@@ -12,7 +12,7 @@ export interface GroupQueryAttributes {
 }
 
 export interface GroupQueryInputs {
-  /** [batch, sequence, heads·width], before rotation. */
+  /** [batch, sequence, heads·width], before rotation. Width is a multiple of 16 with rotation, else of 8. */
   readonly query: Value;
   /** [batch, sequence, kvHeads·width], before rotation. */
   readonly key: Value;
@@ -26,10 +26,10 @@ export interface GroupQueryInputs {
   readonly seqlensK: Value;
   /** int32 [1]: tokens of the longest sequence with the new ones. */
   readonly totalSequenceLength: Value;
+  /** [positions, width/2], or both tables left out: then queries and keys come rotated. */
+  readonly cosine?: Value | undefined;
   /** [positions, width/2]. */
-  readonly cosine: Value;
-  /** [positions, width/2]. */
-  readonly sine: Value;
+  readonly sine?: Value | undefined;
 }
 
 type Tuple = readonly [
@@ -40,8 +40,8 @@ type Tuple = readonly [
   pastValue: Value,
   seqlensK: Value,
   totalSequenceLength: Value,
-  cosine: Value,
-  sine: Value,
+  cosine: Value | undefined,
+  sine: Value | undefined,
 ];
 
 const inferTypes = (types: TypesOf<Tuple>, { numHeads, kvNumHeads }: GroupQueryAttributes): TypesOf<readonly [Value, Value, Value]> => {
@@ -66,7 +66,14 @@ const inferTypes = (types: TypesOf<Tuple>, { numHeads, kvNumHeads }: GroupQueryA
       );
     }
   }
-  checkRotaryTables(width, cosine, sine);
+  if (cosine !== undefined && sine !== undefined) checkRotaryTables(width, cosine, sine);
+  // ONNX Runtime's own limits.
+  const multiple = cosine === undefined ? 8 : 16;
+  if (width % multiple !== 0 || (cosine === undefined) !== (sine === undefined)) {
+    throw new ShapeError(
+      `heads of width ${width} ${cosine === undefined ? 'rotated outside' : 'with rotary tables'}, which want a multiple of ${multiple}`,
+    );
+  }
   return [query, pastKey, pastValue];
 };
 
@@ -83,11 +90,12 @@ const attendRow = (
   const capacity = pastKey.shape[2] as number;
   const width = hidden / numHeads;
   const [queries, keys, values] = [numbersOf(query), numbersOf(key), numbersOf(value)];
-  const [cosines, sines] = [numbersOf(cosine), numbersOf(sine)];
   const length = (numbersOf(seqlensK)[batch] as number) + 1;
   const start = sequence === numbersOf(total)[0] ? 0 : length - sequence;
-  const rotated = (cells: ArrayLike<number>, place: number): number[] =>
-    rotatedRow(cells, rotaryTableRow(cosine, cosines, place), rotaryTableRow(sine, sines, place));
+  const rotated = (cells: readonly number[], place: number): readonly number[] =>
+    cosine === undefined || sine === undefined
+      ? cells
+      : rotatedRow(cells, rotaryTableRow(cosine, numbersOf(cosine), place), rotaryTableRow(sine, numbersOf(sine), place));
   const cells = (from: ArrayLike<number>, heads: number, token: number, head: number): number[] => {
     const at = ((batch * sequence + token) * heads + head) * width;
     return Array.prototype.slice.call(from, at, at + width);
@@ -134,14 +142,14 @@ export const groupQueryAttentionOp: Op<Tuple, readonly [y: Value, presentKey: Va
     ];
   },
   gradient: { kind: 'none' },
-  toOnnx: ({ numHeads, kvNumHeads, scale }) => ({
+  toOnnx: ({ numHeads, kvNumHeads, scale }, types) => ({
     opType: 'GroupQueryAttention',
     domain: 'com.microsoft',
     attributes: {
       num_heads: { int: numHeads },
       kv_num_heads: { int: kvNumHeads },
       scale: { float: scale },
-      do_rotary: { int: 1 },
+      do_rotary: { int: types[7] === undefined ? 0 : 1 },
       rotary_interleaved: { int: 0 },
     },
   }),
@@ -149,10 +157,18 @@ export const groupQueryAttentionOp: Op<Tuple, readonly [y: Value, presentKey: Va
 
 /**
  * Causal attention over a key-value cache, with the rotary embedding of queries and keys inside. It writes the new keys and values into
- * the cache and attends to everything up to each token. For decoding: it has no gradient.
+ * the cache and lets every token attend to all up to itself. For decoding: it has no gradient.
  *
- * Two uses. A prompt, where `sequence` equals `totalSequenceLength`: nothing of the past is read, and rows shorter than the longest are
- * padded at the end. One more token each (`sequence` 1). Between the two (several tokens after a past) ONNX Runtime takes one row only.
+ * Row `b` has `seqlensK[b] + 1` tokens once this call is done, and starts at place 0 of its part of the cache. There are two uses:
+ * - a prompt, where `sequence` equals `totalSequenceLength`: nothing of the past is read; shorter rows are padded at their ends;
+ * - one more token each, `sequence` 1: it goes to place `seqlensK[b]`, over whatever lies there.
+ *
+ * Between the two (several tokens after a past) ONNX Runtime takes batches of one row only. Unspecified, and possibly NaN: `y` of padding
+ * (its attention reads memory that was never written) and the cache from a row's length on. Neither is ever read again, since a row's next
+ * token overwrites the place that it is about to read.
+ *
+ * With one buffer given as past and fetched as present the cache is updated in place, without copying it.
+ * Source: ONNX Runtime, contrib_ops/cpu/bert/gqa_attention_base.h.
  */
 export const groupQueryAttention = (
   inputs: GroupQueryInputs,

@@ -104,10 +104,8 @@ export const scatterAddOp: Op<readonly [Value, Value, Value], readonly [Value]> 
 };
 
 /** target with updates[i] added to its row indices[i]; repeated indices add up. Shapes: [rows, …d], [...i], [...i, ...d]. */
-export const scatterAdd = (target: Value, indices: Value, updates: Value): Value => {
-  checkIndices(indices.type);
-  return apply(scatterAddOp, [target, reshape(cast(indices, 'int64'), [...indices.type.shape, 1]), updates], {})[0];
-};
+export const scatterAdd = (target: Value, indices: Value, updates: Value): Value =>
+  apply(scatterAddOp, [target, reshape(cast(indices, 'int64'), [...indices.type.shape, 1]), updates], {})[0];
 
 /** For every element of `indices`, in order: where it reads or writes in a tensor of shape `from`. */
 const elementOffsets = (from: Shape, indices: { readonly shape: Shape; readonly values: ArrayLike<number> }, axis: number): Int32Array => {

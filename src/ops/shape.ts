@@ -170,7 +170,8 @@ export const concatOp: Op<readonly Value[], readonly [Value], { readonly axis: n
     const first = types[0];
     if (first === undefined) throw new ShapeError('nothing to concatenate');
     for (const type of types) {
-      if (type.dataType !== first.dataType || !sameShape(type.shape.with(axis, 0), first.shape.with(axis, 0))) {
+      const fits = type.dataType === first.dataType && sameShape(type.shape.toSpliced(axis, 1), first.shape.toSpliced(axis, 1));
+      if (!fits || type.shape.length !== first.shape.length) {
         throw new ShapeError(`parts that differ elsewhere than along axis ${axis}`);
       }
     }

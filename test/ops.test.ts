@@ -1,0 +1,186 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { gradient } from '../src/autodiff/gradient.ts';
+import { ShapeError } from '../src/base/errors.ts';
+import { type Random, randomFrom } from '../src/base/random.ts';
+import { type Graph, graphOf } from '../src/graph/graph.ts';
+import { describeType, elementCount, type HostTensor } from '../src/graph/tensor-type.ts';
+import { constant, input, type Value } from '../src/graph/value.ts';
+import { add, allOps, mul, reduceSum } from '../src/ops/index.ts';
+import { interpret } from '../src/runtime/interpreter.ts';
+import { compileProgram } from '../src/runtime/onnx-program.ts';
+import { opSamples, type Sample } from './op-samples.ts';
+
+/** A sample traced: its inputs by name, its outputs, a scalar that depends on every float output, and that scalar's gradients. */
+interface Traced {
+  readonly feeds: Readonly<Record<string, HostTensor>>;
+  readonly outputs: readonly Value[];
+  readonly loss: Value | undefined;
+  readonly differentiated: readonly string[];
+  readonly graph: Graph;
+}
+
+const isFloat = (value: { readonly type: { readonly dataType: string } }): boolean => value.type.dataType === 'float32';
+
+const trace = (sample: Sample, hasGradient: boolean, random: Random): Traced => {
+  const feeds = Object.fromEntries(sample.inputs.map((tensor, index) => [`input${index}`, tensor]));
+  const values = sample.inputs.map((tensor, index) => input(`input${index}`, { dataType: tensor.dataType, shape: tensor.shape }));
+  const built = sample.build(...values);
+  const outputs = Array.isArray(built) ? (built as Value[]) : [built as Value];
+  const parameters = values.filter((value, index) => isFloat(value) && (sample.differentiated?.includes(index) ?? true));
+  const loss = hasGradient && outputs.every(isFloat) && parameters.length > 0 ? weightedSum(outputs, random) : undefined;
+  const gradients = loss === undefined ? [] : gradient(loss, parameters);
+  const differentiated = loss === undefined ? [] : parameters.map((value) => (value.origin.kind === 'input' ? value.origin.name : ''));
+  const graph = graphOf({
+    ...Object.fromEntries(outputs.map((value, index) => [`output${index}`, value])),
+    ...(loss === undefined ? {} : { loss }),
+    ...Object.fromEntries(gradients.map((value, index) => [`gradient of ${differentiated[index]}`, value])),
+  });
+  return { feeds, outputs, loss, differentiated, graph };
+};
+
+/** Every element of every output with a weight of its own, so that no two of them can be taken for each other. */
+const weightedSum = (outputs: readonly Value[], random: Random): Value =>
+  outputs
+    .map((value) => {
+      const { shape } = value.type;
+      const weights = constant({ dataType: 'float32', shape, data: Float32Array.from({ length: elementCount(shape) }, random.normal) });
+      return reduceSum(mul(value, weights), [...shape.keys()]);
+    })
+    .reduce(add);
+
+const numbers = (tensor: HostTensor | undefined): number[] => Array.from(tensor?.data ?? assert.fail('no such tensor'), Number);
+
+const assertClose = (actual: HostTensor | undefined, expected: HostTensor | undefined, what: string): void => {
+  const [left, right] = [numbers(actual), numbers(expected)];
+  assert.deepEqual(actual?.shape, expected?.shape, `${what}: shape`);
+  assert.equal(left.length, right.length, `${what}: elements`);
+  const isExact = actual?.dataType !== 'float32';
+  const size = right.reduce((greatest, value) => Math.max(greatest, Math.abs(value)), 1);
+  // float32 carries 24 bits, 6e-8; the sums here have at most a few dozen terms
+  const tolerance = isExact ? 0 : 1e-5 * size;
+  left.forEach((value, index) => {
+    const difference = Math.abs(value - (right[index] as number));
+    assert.ok(difference <= tolerance, `${what}: element ${index} is ${value}, expected ${right[index]}`);
+  });
+};
+
+const describeSample = (sample: Sample): string => `${sample.inputs.map(describeType).join(', ')}`;
+
+for (const op of allOps) {
+  describe(`op ${op.name}`, () => {
+    const table = opSamples[op.name];
+    it('has samples that use it', () => {
+      assert.ok(table !== undefined && table.samples.length > 0, `no samples of ${op.name} in test/op-samples.ts`);
+      for (const sample of table.samples) {
+        const { graph } = trace(sample, false, randomFrom(1, op.name));
+        assert.ok(
+          graph.nodes.some((node) => node.op === op),
+          `a sample does not use ${op.name}: ${describeSample(sample)}`,
+        );
+      }
+    });
+
+    it('means the same to ONNX Runtime as to its reference, and so does its gradient', async () => {
+      for (const [index, sample] of (table?.samples ?? []).entries()) {
+        const { feeds, graph } = trace(sample, op.gradient.kind === 'exact', randomFrom(2, op.name, index));
+        const expected = interpret(graph, feeds, { float: 'float64' });
+        const program = await compileProgram(graph, { threadCount: 1 });
+        try {
+          const actual = await program.run(feeds);
+          for (const name of graph.outputs.keys()) assertClose(actual[name], expected[name], `${describeSample(sample)}, ${name}`);
+        } finally {
+          await program.release();
+        }
+      }
+    });
+
+    it('infers the types that its reference makes', () => {
+      // The interpreter checks every tensor against the inferred type.
+      for (const sample of table?.samples ?? [])
+        interpret(trace(sample, false, randomFrom(3)).graph, feedsOf(sample), { float: 'float32' });
+    });
+
+    if (op.gradient.kind === 'exact') {
+      it('has the gradient that finite differences give', () => {
+        let checked = 0;
+        for (const [index, sample] of (table?.samples ?? []).entries()) {
+          checked += checkDirections(trace(sample, true, randomFrom(4, op.name, index)), randomFrom(5, op.name, index));
+        }
+        assert.ok(checked > 0 || op.name === 'cast', `no sample of ${op.name} has a float input and float outputs`);
+      });
+    }
+
+    for (const { inputs, build } of table?.misfits ?? []) {
+      it(`refuses ${inputs.map(describeType).join(', ')} with a ShapeError that shows them`, () => {
+        const values = inputs.map((type, index) => input(`input${index}`, type));
+        assert.throws(
+          () => build(...values),
+          (error) => {
+            assert.ok(error instanceof ShapeError, String(error));
+            for (const { shape } of inputs) assert.ok(error.message.includes(`[${shape.join(', ')}`), error.message);
+            return true;
+          },
+        );
+      });
+    }
+  });
+}
+
+const feedsOf = (sample: Sample): Record<string, HostTensor> =>
+  Object.fromEntries(sample.inputs.map((tensor, index) => [`input${index}`, tensor]));
+
+/**
+ * (L(x + h·d) - L(x - h·d)) / 2h against ⟨∇L, d⟩ in float64, one input at a time and two random directions d each. The error of the
+ * difference is of order h² = 1e-10; constants of the rules are float32, 6e-8.
+ */
+const checkDirections = (traced: Traced, random: Random): number => {
+  if (traced.loss === undefined) return 0;
+  const lossOnly = graphOf({ loss: traced.loss });
+  const lossAt = (feeds: Record<string, HostTensor>): number => numbers(interpret(lossOnly, feeds, { float: 'float64' }).loss)[0] as number;
+  const exact = interpret(traced.graph, traced.feeds, { float: 'float64' });
+  const step = 1e-5;
+  for (const name of traced.differentiated) {
+    const tensor = traced.feeds[name] as HostTensor;
+    const slope = numbers(exact[`gradient of ${name}`]);
+    for (let repeat = 0; repeat < 2; repeat++) {
+      const direction = slope.map(() => random.normal());
+      const moved = (sign: number): HostTensor => ({
+        dataType: 'float64',
+        shape: tensor.shape,
+        data: Float64Array.from(numbers(tensor), (value, index) => value + sign * step * (direction[index] as number)),
+      });
+      const measured = (lossAt({ ...traced.feeds, [name]: moved(1) }) - lossAt({ ...traced.feeds, [name]: moved(-1) })) / (2 * step);
+      const derived = slope.reduce((sum, value, index) => sum + value * (direction[index] as number), 0);
+      const size = Math.max(1, ...slope.map(Math.abs));
+      assert.ok(
+        Math.abs(measured - derived) <= 1e-6 * size * Math.sqrt(slope.length || 1),
+        `${describeType(tensor)} ${name}: derived ${derived}, measured ${measured}`,
+      );
+    }
+  }
+  return traced.differentiated.length;
+};
+
+describe('the table of ops', () => {
+  it('has one row per name', () => {
+    assert.equal(new Set(allOps.map((op) => op.name)).size, allOps.length);
+  });
+
+  it('has samples of nothing else', () => {
+    assert.deepEqual(
+      Object.keys(opSamples).filter((name) => !allOps.some((op) => op.name === name)),
+      [],
+    );
+  });
+
+  it('lets no gradient through these alone', () => {
+    assert.deepEqual(
+      allOps
+        .filter((op) => op.gradient.kind === 'none')
+        .map((op) => op.name)
+        .sort(),
+      ['argMax', 'equal', 'greaterOrEqual', 'groupQueryAttention', 'less', 'logicalAnd', 'logicalNot', 'logicalOr', 'sign'],
+    );
+  });
+});
