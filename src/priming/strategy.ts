@@ -1,3 +1,7 @@
+import type { ChatMessage } from '../text/chat-message.ts';
+
+export type { ChatMessage };
+
 /**
  * A way of asking a teacher so that its answers are good to learn from (response priming, arXiv 2412.17846). The student never sees it.
  */
@@ -10,10 +14,4 @@ export interface PrimingStrategy {
   readonly text: string;
   /** Whether the teacher is shown the gold solution (only `rationale`). */
   readonly seesSolution: boolean;
-}
-
-/** One message of a conversation. */
-export interface ChatMessage {
-  readonly role: 'system' | 'user' | 'assistant';
-  readonly content: string;
 }

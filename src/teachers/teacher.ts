@@ -1,6 +1,6 @@
-import type { ChatMessage } from '../priming/strategy.ts';
+import type { ChatMessage } from '../text/chat-message.ts';
 
-export type { ChatMessage } from '../priming/strategy.ts';
+export type { ChatMessage };
 
 /** A source of answers: a model behind an API, a server, one in this process, or a recording. */
 export interface Teacher {
@@ -8,6 +8,8 @@ export interface Teacher {
   readonly identity: TeacherIdentity;
   /** How many requests may be under way at once; the collector keeps to it. */
   readonly concurrency: number;
+  /** Looks at all that will be asked before the first question is; throws where it is certain to fail (answers missing in a recording). */
+  prepare?(planned: readonly PlannedRequest[]): Promise<void>;
   /** One answer. Throws a TeacherError that says whether trying again can help. */
   generate(request: TeacherRequest): Promise<TeacherAnswer>;
   release(): Promise<void>;
@@ -16,25 +18,39 @@ export interface Teacher {
 export interface TeacherIdentity {
   readonly kind: string;
   readonly model: string;
-  /** A base URL, folder or file, without credentials. */
-  readonly location?: string;
+  /** Who serves it, where that is not this machine: a host name. The same name at another provider is another teacher. */
+  readonly provider?: string;
+  /** A hash of the weights or a revision's name, where it is known. */
   readonly revision?: string;
+  /** Of the chat template, where it is applied on this side. */
+  readonly templateHash?: string;
+  /** Settings that decide answers beside the sampling: parameters left out, reasoning effort. */
+  readonly settings?: Readonly<Record<string, string | number | boolean>>;
+  /** A base URL, folder or file, without credentials. For reading only: a server or folder that moves stays the same teacher. */
+  readonly location?: string;
 }
 
-export interface TeacherRequest {
-  readonly messages: readonly ChatMessage[];
-  readonly sampling: TeacherSampling;
-  /** For teachers that look answers up: the question's id and the strategy's name. */
+/** What teachers that look answers up know a request by. */
+export interface PlannedRequest {
   readonly exampleId: string;
+  /** The question alone, without instruction and priming. */
+  readonly question: string;
   readonly strategy: string;
   readonly sampleIndex: number;
+}
+
+export interface TeacherRequest extends PlannedRequest {
+  readonly messages: readonly ChatMessage[];
+  readonly sampling: TeacherSampling;
   readonly signal?: AbortSignal;
 }
 
 export interface TeacherSampling {
   readonly maximumTokens: number;
+  /** 0 is greedy. */
   readonly temperature: number;
   readonly topP: number;
+  /** Of this one request; the collector derives it from the config's seed, the question and the sample's index. */
   readonly seed: number;
 }
 
@@ -42,15 +58,32 @@ export type FinishReason = 'stop' | 'length' | 'content-filter' | 'other';
 
 export interface TeacherAnswer {
   readonly text: string;
-  /** Where the teacher's own tokenizer is known. */
+  /** What a reasoning model thought before it answered, where it says so. Not part of `text`. */
+  readonly reasoning?: string;
+  /** Where the teacher's own tokenizer is known; the end token included. */
   readonly tokens?: readonly number[];
   readonly finishReason: FinishReason;
-  readonly usage: Usage;
+  /** Absent where the teacher does not count. */
+  readonly usage?: Usage;
   /** The model's name as the provider reported it. */
   readonly reportedModel?: string;
+  /** What the provider says is left of its limits. */
+  readonly rateLimit?: RateLimit;
 }
 
 export interface Usage {
   readonly promptTokens: number;
   readonly completionTokens: number;
+  /** Of the prompt's tokens, those that the provider had cached. */
+  readonly cachedPromptTokens?: number;
+  /** Of the completion's tokens, those that were thought and not said. */
+  readonly reasoningTokens?: number;
+}
+
+/** From a provider's rate-limit headers. */
+export interface RateLimit {
+  readonly requestsPerMinute?: number;
+  readonly tokensPerMinute?: number;
+  readonly remainingRequests?: number;
+  readonly remainingTokens?: number;
 }

@@ -1,0 +1,157 @@
+import { AISDKError, APICallError, InvalidResponseDataError, type LanguageModel, wrapLanguageModel } from 'ai';
+import { messageOf, UserError } from '../base/errors.ts';
+import { isContentFilter, type ProviderFailure, teacherErrorOf } from './provider-failure.ts';
+import { separateReasoning } from './reasoning.ts';
+import { excerptOf, type Redact, redactor } from './redact.ts';
+import type { FinishReason, RateLimit, Teacher, TeacherAnswer, TeacherIdentity, TeacherRequest, Usage } from './teacher.ts';
+import { TeacherError } from './teacher-error.ts';
+
+/** Sampling parameters that some models refuse. */
+export type OmittableParameter = 'temperature' | 'topP' | 'seed';
+
+export interface AiSdkTeacherOptions {
+  /** What is known of the model beyond its name: provider, revision. */
+  readonly identity?: Partial<TeacherIdentity>;
+  /** Requests under way at once; 8 when absent. */
+  readonly concurrency?: number;
+  /** For one whole answer; ten minutes when absent. */
+  readonly timeoutMs?: number;
+  /** Parameters that are not sent, since this model refuses them. */
+  readonly omit?: readonly OmittableParameter[];
+  /** Handed on to the provider as the AI SDK defines it. */
+  readonly providerOptions?: Parameters<Model['doGenerate']>[0]['providerOptions'];
+  /** Takes credentials out of errors; what looks like one is taken out in any case. */
+  readonly redact?: Redact;
+  /** Milliseconds since 1970, for a Retry-After that names a date. */
+  readonly now?: () => number;
+  readonly release?: () => Promise<void>;
+}
+
+/** The AI SDK's current interface of a language model; `wrapLanguageModel` makes one of the older kind. */
+type Model = ReturnType<typeof wrapLanguageModel>;
+type Generated = Awaited<ReturnType<Model['doGenerate']>>;
+
+/**
+ * Any language model of the AI SDK as a teacher: `aiSdkTeacher(anthropic('claude-…'))`. It asks once for each request; when to ask again is
+ * the collector's business, which can go on after a kill.
+ */
+export const aiSdkTeacher = (languageModel: LanguageModel, options: AiSdkTeacherOptions = {}): Teacher => {
+  if (typeof languageModel === 'string')
+    throw new UserError(
+      `Expected a language model of the AI SDK, came the name ${JSON.stringify(languageModel)}, which would go through a gateway. Make the model with its provider.`,
+    );
+  // The wrapper's types know the current interface alone; at run time it converts models of the older one.
+  const model = wrapLanguageModel({ model: languageModel as Extract<LanguageModel, { specificationVersion: 'v3' }>, middleware: [] });
+  const { omit = [], timeoutMs = 600_000, redact = redactor([]), now = () => Date.now(), providerOptions, release } = options;
+  const settings = omit.length === 0 ? {} : { settings: { omit: [...omit].sort().join(' ') } };
+  const identity: TeacherIdentity = { kind: 'ai-sdk', provider: model.provider, model: model.modelId, ...settings, ...options.identity };
+  const where = `${identity.model} at ${identity.location ?? identity.provider ?? 'its provider'}`;
+
+  const generate = async (request: TeacherRequest): Promise<TeacherAnswer> => {
+    const timeout = AbortSignal.timeout(timeoutMs);
+    const abortSignal = request.signal === undefined ? timeout : AbortSignal.any([request.signal, timeout]);
+    try {
+      const generated = await model.doGenerate({ ...callOptions(request, omit), abortSignal, ...(providerOptions && { providerOptions }) });
+      return answerOf(generated, where, redact);
+    } catch (thrown) {
+      if (thrown instanceof TeacherError) throw thrown;
+      request.signal?.throwIfAborted();
+      if (timeout.aborted) throw new TeacherError(`${where} did not answer within ${timeoutMs / 1000} s.`, { retry: 'later' });
+      const failure = failureOf(thrown);
+      if (failure === undefined) throw unknownFailure(thrown, where, redact);
+      if (isContentFilter(failure)) return { text: '', finishReason: 'content-filter' };
+      throw teacherErrorOf(failure, where, redact, now());
+    }
+  };
+  return { identity, concurrency: options.concurrency ?? 8, generate, release: release ?? (() => Promise.resolve()) };
+};
+
+const callOptions = ({ messages, sampling }: TeacherRequest, omit: readonly OmittableParameter[]): Parameters<Model['doGenerate']>[0] => ({
+  prompt: messages.map(({ role, content }) =>
+    role === 'system' ? { role, content } : { role, content: [{ type: 'text' as const, text: content }] },
+  ),
+  maxOutputTokens: sampling.maximumTokens,
+  ...(omit.includes('temperature') ? {} : { temperature: sampling.temperature }),
+  // 1 is every provider's default, and some refuse it beside a temperature.
+  ...(omit.includes('topP') || sampling.topP === 1 ? {} : { topP: sampling.topP }),
+  ...(omit.includes('seed') ? {} : { seed: sampling.seed }),
+});
+
+const finishReasons: Record<Generated['finishReason']['unified'], FinishReason> = {
+  stop: 'stop',
+  length: 'length',
+  'content-filter': 'content-filter',
+  'tool-calls': 'other',
+  error: 'other',
+  other: 'other',
+};
+
+const answerOf = (generated: Generated, where: string, redact: Redact): TeacherAnswer => {
+  const textOf = (type: 'text' | 'reasoning'): string =>
+    generated.content.flatMap((part) => (part.type === type ? [part.text] : [])).join('');
+  const separated = separateReasoning(textOf('text'));
+  const reasoning = textOf('reasoning') || separated.reasoning;
+  const finishReason = finishReasons[generated.finishReason.unified];
+  const usage = usageOf(generated.usage);
+  if (separated.text.trim() === '' && finishReason !== 'length' && finishReason !== 'content-filter')
+    throw new TeacherError(`${where} sent an empty answer.`, { retry: 'later' }, { status: 200, ...(usage && { usage }) });
+  const rateLimit = rateLimitOf(generated.response?.headers ?? {});
+  const reportedModel = generated.response?.modelId;
+  return {
+    text: separated.text,
+    ...(reasoning === undefined ? {} : { reasoning }),
+    finishReason,
+    ...(usage && { usage }),
+    ...(reportedModel === undefined ? {} : { reportedModel: redact(reportedModel) }),
+    ...(rateLimit && { rateLimit }),
+  };
+};
+
+/** Undefined where the provider did not count: 0 would look as if it had cost nothing. */
+const usageOf = ({ inputTokens, outputTokens }: Generated['usage']): Usage | undefined => {
+  if (inputTokens.total === undefined || outputTokens.total === undefined) return undefined;
+  return {
+    promptTokens: inputTokens.total,
+    completionTokens: outputTokens.total,
+    ...(inputTokens.cacheRead ? { cachedPromptTokens: inputTokens.cacheRead } : {}),
+    ...(outputTokens.reasoning ? { reasoningTokens: outputTokens.reasoning } : {}),
+  };
+};
+
+/** The headers of OpenAI and of those who imitate them; limits are per minute. */
+const rateLimitOf = (headers: Readonly<Record<string, string>>): RateLimit | undefined => {
+  const entries = Object.entries(rateLimitHeaders).flatMap(([name, header]) => {
+    const value = Number(headers[header] ?? Number.NaN);
+    return Number.isFinite(value) && value >= 0 ? [[name, value] as const] : [];
+  });
+  return entries.length === 0 ? undefined : Object.fromEntries(entries);
+};
+
+const rateLimitHeaders: Record<keyof RateLimit, string> = {
+  requestsPerMinute: 'x-ratelimit-limit-requests',
+  tokensPerMinute: 'x-ratelimit-limit-tokens',
+  remainingRequests: 'x-ratelimit-remaining-requests',
+  remainingTokens: 'x-ratelimit-remaining-tokens',
+};
+
+/** What an HTTP client's error says about the request; undefined for errors of another kind. */
+const failureOf = (thrown: unknown): ProviderFailure | undefined => {
+  if (APICallError.isInstance(thrown)) {
+    const { statusCode, responseHeaders, responseBody, message } = thrown;
+    return {
+      message,
+      ...(statusCode === undefined ? {} : { status: statusCode, body: responseBody ?? '' }),
+      ...(responseHeaders && { headers: responseHeaders }),
+    };
+  }
+  if (InvalidResponseDataError.isInstance(thrown)) return { message: thrown.message, status: 200, body: JSON.stringify(thrown.data) ?? '' };
+  // A connection that was refused or broken off: system errors have codes.
+  if (thrown instanceof Error && 'code' in thrown && typeof thrown.code === 'string') return { message: messageOf(thrown) || thrown.code };
+  return undefined;
+};
+
+/** The SDK's own refusals (no key, a message it cannot express) are the user's to mend; anything else is a bug and goes on as it came. */
+const unknownFailure = (thrown: unknown, where: string, redact: Redact): unknown =>
+  AISDKError.isInstance(thrown)
+    ? new TeacherError(`${where}: ${excerptOf(thrown.message, redact)}`, { retry: 'never', scope: 'all' })
+    : thrown;
