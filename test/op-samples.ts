@@ -299,13 +299,26 @@ const indexingOps = (): Record<string, OpSamples> => {
       ],
       misfits: [{ inputs: [f32(5, 3), f32(2)], build: (x, ids) => ops.gather(x as Value, ids as Value) }],
     },
-    scatterAdd: {
+    // Written with the op of elements, which is also sampled alone.
+    scatterElementsAdd: {
       samples: [
         scatterCase(5, listed('int64', [2, 3], [4, 0, 4, 4, 1, 0]), [3]),
         scatterCase(3, listed('int32', [4], [2, 2, 2, 2]), []),
         scatterCase(4, listed('int64', [1], [1]), [2, 3]),
+        {
+          inputs: [floats(random, [3, 7]), listed('int64', [3, 2], [6, 6, 0, 1, 3, 3]), floats(random, [3, 2])],
+          build: (x, ids, updates) => ops.scatterElementsAdd(x as Value, ids as Value, updates as Value, 1),
+        },
+        {
+          inputs: [floats(random, [4, 3]), listed('int32', [2, 3], [3, 3, 3, 0, 3, 3]), floats(random, [2, 3])],
+          build: (x, ids, updates) => ops.scatterElementsAdd(x as Value, ids as Value, updates as Value, 0),
+        },
       ],
       misfits: [
+        {
+          inputs: [f32(3, 7), type('int64', 3, 2), f32(3, 1)],
+          build: (x, ids, updates) => ops.scatterElementsAdd(x as Value, ids as Value, updates as Value, 1),
+        },
         {
           inputs: [f32(5, 3), type('int64', 2), f32(2, 4)],
           build: (x, ids, updates) => ops.scatterAdd(x as Value, ids as Value, updates as Value),
@@ -325,24 +338,6 @@ const indexingOps = (): Record<string, OpSamples> => {
       misfits: [
         { inputs: [f32(3, 7), type('int64', 4, 1)], build: (x, ids) => ops.gatherElements(x as Value, ids as Value, 1) },
         { inputs: [f32(3, 7), type('int64', 3)], build: (x, ids) => ops.gatherElements(x as Value, ids as Value, 1) },
-      ],
-    },
-    scatterElementsAdd: {
-      samples: [
-        {
-          inputs: [floats(random, [3, 7]), listed('int64', [3, 2], [6, 6, 0, 1, 3, 3]), floats(random, [3, 2])],
-          build: (x, ids, updates) => ops.scatterElementsAdd(x as Value, ids as Value, updates as Value, 1),
-        },
-        {
-          inputs: [floats(random, [4, 3]), listed('int32', [2, 3], [3, 3, 3, 0, 3, 3]), floats(random, [2, 3])],
-          build: (x, ids, updates) => ops.scatterElementsAdd(x as Value, ids as Value, updates as Value, 0),
-        },
-      ],
-      misfits: [
-        {
-          inputs: [f32(3, 7), type('int64', 3, 2), f32(3, 1)],
-          build: (x, ids, updates) => ops.scatterElementsAdd(x as Value, ids as Value, updates as Value, 1),
-        },
       ],
     },
   };

@@ -6,7 +6,7 @@ import { type Random, randomFrom } from '../src/base/random.ts';
 import { type Graph, graphOf } from '../src/graph/graph.ts';
 import { describeType, elementCount, type HostTensor } from '../src/graph/tensor-type.ts';
 import { constant, input, type Value } from '../src/graph/value.ts';
-import { add, allOps, mul, reduceSum } from '../src/ops/index.ts';
+import { add, allOps, mul, reduceSum, scatterAdd, zeros } from '../src/ops/index.ts';
 import { interpret } from '../src/runtime/interpreter.ts';
 import { compileProgram } from '../src/runtime/onnx-program.ts';
 import { opSamples, type Sample } from './op-samples.ts';
@@ -161,6 +161,28 @@ const checkDirections = (traced: Traced, random: Random): number => {
   }
   return traced.differentiated.length;
 };
+
+describe('scatterAdd', () => {
+  it('adds up repeated rows whatever the number of threads', async () => {
+    // 4096 updates of 64 ones into 3 of 10 rows: every sum is a small integer, which float32 holds exactly.
+    const [rows, width, count] = [10, 64, 4096];
+    const indices: HostTensor = { dataType: 'int64', shape: [count], data: BigInt64Array.from({ length: count }, (_, i) => BigInt(i % 3)) };
+    const updates: HostTensor = { dataType: 'float32', shape: [count, width], data: new Float32Array(count * width).fill(1) };
+    const sums = scatterAdd(zeros([rows, width]), input('indices', indices), input('updates', updates));
+    const program = await compileProgram(graphOf({ sums }), { threadCount: 4 });
+    try {
+      for (let run = 0; run < 30; run++) {
+        const result = numbers((await program.run({ indices, updates })).sums);
+        for (let row = 0; row < rows; row++) {
+          const expected = row < 3 ? Math.ceil((count - row) / 3) : 0;
+          assert.deepEqual(new Set(result.slice(row * width, (row + 1) * width)), new Set([expected]), `run ${run}, row ${row}`);
+        }
+      }
+    } finally {
+      await program.release();
+    }
+  });
+});
 
 describe('the table of ops', () => {
   it('has one row per name', () => {
