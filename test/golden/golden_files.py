@@ -74,7 +74,7 @@ def cross_entropy_sum(model, rows):
 def hashed_values(name, shape, scale):
     """
     Values in [-scale, scale) that depend on the name and the index alone: FNV-1a of the name's UTF-8 bytes, plus index times the golden
-    ratio, mixed by lowbias32 (Wellons 2018), over 2^32. Computed in float64 and rounded once to float32.
+    ratio, mixed in the manner of lowbias32 (Wellons 2018), over 2^32. Computed in float64 and rounded once to float32.
     """
     seed = 0x811C9DC5
     for byte in name.encode():

@@ -10,12 +10,13 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from golden_files import GOLDEN, numbers, number, write_json, write_tensors
 
-# tiny-llama: shaped as Llama 3.2 (tied, grouped queries, llama3 RoPE). Theta 100 and 32 original positions give wavelengths 6.3, 19.9, 62.8
-# and 199, so that all three branches of the scaling occur: kept (< 32/4), smoothed, divided (> 32/1).
-# tiny-llama-untied: a head of its own, head_dim 16 where width / heads is 8, another epsilon, three query heads a key head, no scaling.
+# tiny-llama: shaped as Llama 3.2 (tied, grouped queries, llama3 RoPE). Theta 100 and 32 original positions give wavelengths 6.3, 11.2, 19.9,
+# 35.3 … 354, so that all three branches of the scaling occur: kept (< 32/4), smoothed, divided (> 32/1).
+# tiny-llama-untied: a head of its own, another epsilon, three query heads a key head, no scaling.
+# In both head_dim is 16 where width / heads is 8: ONNX Runtime's attention with a cache takes multiples of 16.
 SHAPES = {
     "tiny-llama": dict(
-        hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=8, vocab_size=96,
+        hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=16, vocab_size=96,
         max_position_embeddings=256, rms_norm_eps=1e-5, tie_word_embeddings=True,
         rope_parameters=dict(rope_type="llama3", rope_theta=100.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=32),
     ),
