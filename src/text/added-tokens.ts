@@ -59,9 +59,10 @@ export const splitAtAddedTokens = (
     }
     const textEnd = token.leftStrip ? textStart + text.slice(textStart, position).trimEnd().length : position;
     if (textEnd > textStart) segments.push({ start: textStart, end: textEnd, token: undefined });
-    segments.push({ start: position, end, token });
     const rest = text.slice(end);
     position = token.rightStrip ? end + rest.length - rest.trimStart().length : end;
+    // White space that a token swallows is part of its segment, as in Hugging Face's offsets.
+    segments.push({ start: textEnd, end: position, token });
     textStart = position;
   }
   if (textStart < text.length) segments.push({ start: textStart, end: text.length, token: undefined });

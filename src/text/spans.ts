@@ -23,7 +23,7 @@ export const tokenSpans = (text: string, segments: readonly EncodedSegment[], fo
   segments.flatMap(({ segment, tokens, ids }) => {
     if (segment.token !== undefined) return [{ id: segment.token.id, start: segment.start, end: segment.end }];
     const spelt = tokens.map((token) => tokenBytes[form](token));
-    const sources = byteSources(text.slice(segment.start, segment.end), spelt.flat(), normalise);
+    const sources = byteSources(text.slice(segment.start, segment.end), spelt.flat(), form, normalise);
     let byteIndex = 0;
     return spelt.map((bytes, index) => {
       const first = sources[byteIndex];
@@ -43,19 +43,24 @@ interface Source {
   readonly end: number;
 }
 
-/** For each byte of the normalised text the characters it came from. Tries the plain reading first, then one with a space put in front. */
-const byteSources = (text: string, spelt: readonly number[], normalise: Normalise): readonly Source[] => {
-  for (const split of [codePoints, clusters]) {
+/**
+ * For each byte that the tokens spell, the characters it came from. Tried in turn: the text as it is; normalised; and each with the space that
+ * sentencepiece puts in front, which counts as part of the first character.
+ */
+const byteSources = (text: string, spelt: readonly number[], form: TokenForm, normalise: Normalise): readonly Source[] => {
+  for (const stretches of [plainStretches(text), normalisedStretches(text, normalise)]) {
     const bytes: number[] = [];
     const sources: Source[] = [];
-    for (const { piece, start } of split(text)) {
-      for (const byte of utf8.encode(split === codePoints ? piece : normalise(piece))) {
+    for (const { spelling, start, end } of stretches) {
+      // A user's own ▁ cannot be told from a space in sentencepiece.
+      for (const byte of utf8.encode(form === 'sentencepiece' ? spelling.replaceAll('▁', ' ') : spelling)) {
         bytes.push(byte);
-        sources.push({ start, end: start + piece.length });
+        sources.push({ start, end });
       }
     }
     if (sameBytes(bytes, spelt)) return sources;
-    if (sameBytes([0x20, ...bytes], spelt)) return [{ start: 0, end: 0 }, ...sources];
+    const first = sources[0];
+    if (first !== undefined && sameBytes([0x20, ...bytes], spelt)) return [first, ...sources];
   }
   throw new UserError(
     `Character spans are not known for this tokenizer: its tokens do not spell ${JSON.stringify(text.slice(0, 40))}. ` +
@@ -68,18 +73,27 @@ const utf8 = new TextEncoder();
 const sameBytes = (a: readonly number[], b: readonly number[]): boolean =>
   a.length === b.length && a.every((byte, index) => byte === b[index]);
 
-function* codePoints(text: string): Generator<{ piece: string; start: number }> {
-  let start = 0;
-  for (const piece of text) {
-    yield { piece, start };
-    start += piece.length;
+interface Stretch extends Source {
+  /** What it is after normalisation. */
+  readonly spelling: string;
+}
+
+function* plainStretches(text: string, offset = 0): Generator<Stretch> {
+  let start = offset;
+  for (const spelling of text) {
+    yield { spelling, start, end: start + spelling.length };
+    start += spelling.length;
   }
 }
 
-/** Stretches that Unicode normalisation treats by themselves: a base with its marks, a run of Hangul letters. */
-function* clusters(text: string): Generator<{ piece: string; start: number }> {
-  for (const match of text.matchAll(/[\u1100-\u11ff\uac00-\ud7a3]+\p{M}*|\P{M}\p{M}*|\p{M}+/gsu))
-    yield { piece: match[0], start: match.index };
+/** What Unicode normalisation treats by itself: a base with its marks, a Hangul syllable. Where it changes nothing, character by character. */
+function* normalisedStretches(text: string, normalise: Normalise): Generator<Stretch> {
+  const clusters = /(?:[\u1100-\u115f][\u1160-\u11a7]?|[\uac00-\ud7a3])[\u11a8-\u11ff]?\p{M}*|\P{M}\p{M}*|\p{M}+/gsu;
+  for (const { 0: cluster, index } of text.matchAll(clusters)) {
+    const spelling = normalise(cluster);
+    if (spelling === cluster) yield* plainStretches(cluster, index);
+    else yield { spelling, start: index, end: index + cluster.length };
+  }
 }
 
 /** GPT-2's table from bytes to printable characters: printable Latin-1 stands for itself, the others for U+0100 onwards, in order. */
