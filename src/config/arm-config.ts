@@ -1,0 +1,84 @@
+import { z } from 'zod';
+import { nearestName } from '../base/errors.ts';
+import { solutionMark } from '../priming/primed-messages.ts';
+import { strategies } from '../priming/strategies.ts';
+import type { PrimingStrategy } from '../priming/strategy.ts';
+import type { ConfigContext } from './config-context.ts';
+import { pathText } from './path-text.ts';
+import { armNameText } from './pattern-text.ts';
+
+/** Where an arm's training answers come from. `name` is the arm's name in tables and folders, unique in a run. */
+export type ArmConfig =
+  | { readonly kind: 'strategy'; readonly name: string; readonly strategy: PrimingStrategy }
+  | { readonly kind: 'gold'; readonly name: string }
+  /** Another arm's answers under the wrong questions: format without content. */
+  | { readonly kind: 'shuffled'; readonly name: string; readonly of: string }
+  | { readonly kind: 'recorded'; readonly name: string; readonly file: string };
+
+const knownNames = [...Object.keys(strategies), 'gold'] as const;
+
+const armSchema = (context: ConfigContext) =>
+  z.union([
+    z.enum(knownNames).describe("A priming strategy that comes with retort, or gold: the data set's own solutions."),
+    z
+      .strictObject({
+        name: armNameText(),
+        text: z.string().min(1).describe(`What the teacher is told. ${solutionMark} stands for the data set's own solution.`),
+        placement: z.enum(['system', 'before', 'after']).default('before'),
+        version: z.int().min(1).default(1).describe('Raise it to collect answers anew under the same text.'),
+      })
+      .describe('A priming strategy of your own.'),
+    z
+      .strictObject({
+        shuffled: z.string().min(1).describe('The arm whose answers are shuffled.'),
+        name: armNameText().default('shuffled'),
+      })
+      .describe("Another arm's answers under the wrong questions: a control."),
+    z
+      .strictObject({
+        recorded: pathText(context, 'Answers from elsewhere, one JSON object a line: id, answer.'),
+        name: armNameText().default('recorded'),
+      })
+      .describe('Answers that you have already.'),
+  ]);
+
+/** The arms of a run, with names that are unique and shuffled arms that point at one of the others. */
+export const armsSchema = (context: ConfigContext) =>
+  z
+    .array(armSchema(context))
+    .min(1)
+    .transform((given) => given.map(resolveArm))
+    .superRefine((arms, issues) => {
+      const names = arms.map(({ name }) => name);
+      arms.forEach((arm, index) => {
+        const problem = armProblem(arm, index, names, arms);
+        if (problem !== undefined) issues.addIssue({ code: 'custom', path: [index], message: problem });
+      });
+    })
+    .describe('Where training answers come from: one student is trained for each arm and seed.');
+
+const resolveArm = (given: z.output<ReturnType<typeof armSchema>>): ArmConfig => {
+  if (typeof given === 'string') {
+    const strategy = strategies[given];
+    return strategy === undefined ? { kind: 'gold', name: given } : { kind: 'strategy', name: given, strategy };
+  }
+  if ('shuffled' in given) return { kind: 'shuffled', name: given.name, of: given.shuffled };
+  if ('recorded' in given) return { kind: 'recorded', name: given.name, file: given.recorded };
+  return { kind: 'strategy', name: given.name, strategy: { ...given, seesSolution: given.text.includes(solutionMark) } };
+};
+
+const armProblem = (arm: ArmConfig, index: number, names: readonly string[], arms: readonly ArmConfig[]): string | undefined => {
+  if (names.indexOf(arm.name) !== index) return `a second arm is called ${arm.name}. Give one of the two another name`;
+  if (arm.kind === 'strategy' && arm.strategy !== strategies[arm.name] && takenNames.includes(arm.name)) {
+    return `the name ${arm.name} is taken. Give your strategy another one`;
+  }
+  if (arm.kind !== 'shuffled') return undefined;
+  const others = arms.filter((other) => other.kind !== 'shuffled').map(({ name }) => name);
+  if (others.includes(arm.of)) return undefined;
+  const nearest = nearestName(arm.of, others);
+  const hint = nearest === undefined ? '' : ` Did you mean ${nearest}?`;
+  return `shuffles the answers of ${arm.of}, which is no arm of this run that has answers of its own.${hint} Arms: ${others.join(', ')}`;
+};
+
+/** Names that tables use for something else. */
+const takenNames: readonly string[] = [...knownNames, 'shuffled', 'recorded', 'untouched'];

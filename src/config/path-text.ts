@@ -1,0 +1,64 @@
+import { resolve } from 'node:path';
+import { z } from 'zod';
+import type { ConfigContext } from './config-context.ts';
+
+/**
+ * A path in a config: relative to the config's file, with `${NAME}` standing for an environment variable. A variable that is not set is a
+ * problem of that key.
+ */
+export const pathText = (context: ConfigContext, description: string) =>
+  z
+    .string()
+    .min(1)
+    .describe(`${description} Relative to this file; \${NAME} stands for an environment variable.`)
+    .transform((text, issues) => resolvePath(context, text, issues));
+
+/** A model: a folder, a .gguf file, or `owner/name` on the hub, `hub:owner/name@revision` in full. */
+export const modelText = (context: ConfigContext, description: string) =>
+  z
+    .string()
+    .min(1)
+    .describe(
+      `${description} A folder or .gguf file, relative to this file (\${NAME} stands for an environment variable), or owner/name of a repository on the Hugging Face hub, which is downloaded once; owner/name@revision for one revision.`,
+    )
+    .transform((text, issues) => resolveModel(context, text, issues));
+
+/** The absolute path that a text means; `at` is the key it stands under, below what is being parsed. */
+export const resolvePath = (context: ConfigContext, text: string, issues: z.core.$RefinementCtx, at: readonly string[] = []): string => {
+  if (context.paths === 'keep') return text;
+  const filled = fillVariables(text, context.environment, issues, at);
+  return filled === undefined ? z.NEVER : resolve(context.folder, filled);
+};
+
+/** The absolute path, or `hub:owner/name`, that a text means. What lies on the disk counts before a name on the hub. */
+export const resolveModel = (context: ConfigContext, text: string, issues: z.core.$RefinementCtx, at: readonly string[] = []): string => {
+  if (context.paths === 'keep' || text.startsWith('hub:')) return text;
+  const filled = fillVariables(text, context.environment, issues, at);
+  if (filled === undefined) return z.NEVER;
+  const path = resolve(context.folder, filled);
+  return hubName.test(filled) && !context.isThere(path) ? `hub:${filled}` : path;
+};
+
+const hubName = /^[A-Za-z0-9][\w.-]*\/[A-Za-z0-9][\w.-]*(@[\w./-]+)?$/;
+
+/** Puts the environment's values in for `${NAME}`. An empty value counts as not set: it would mean the root. */
+const fillVariables = (
+  text: string,
+  environment: ConfigContext['environment'],
+  issues: z.core.$RefinementCtx,
+  at: readonly string[],
+): string | undefined => {
+  const missing: string[] = [];
+  const filled = text.replace(/\$\{(\w+)\}/g, (_, name: string) => {
+    const value = environment[name];
+    if (value === undefined || value === '') missing.push(name);
+    return value ?? '';
+  });
+  if (missing.length === 0) return filled;
+  issues.addIssue({
+    code: 'custom',
+    path: [...at],
+    message: `the environment variable ${missing.join(' and ')} is not set. Set it, or write the path itself`,
+  });
+  return undefined;
+};

@@ -1,0 +1,134 @@
+import { basename } from 'node:path';
+import { z } from 'zod';
+import { nearestName } from '../base/errors.ts';
+import { armsSchema } from './arm-config.ts';
+import type { ConfigContext } from './config-context.ts';
+import { pathText } from './path-text.ts';
+import { patternText } from './pattern-text.ts';
+import { studentSchema } from './student-config.ts';
+import { taskSchema } from './task-config.ts';
+import { teacherSection } from './teacher-section.ts';
+import { engineSchema, trainingSchema } from './training-config.ts';
+
+const samplingSchema = z
+  .strictObject({
+    maximumTokens: z.int().min(1).default(256).describe('An answer that is longer counts as failed.'),
+    temperature: z.number().min(0).default(0.7).describe('0 is greedy.'),
+    topP: z.number().gt(0).max(1).default(0.95),
+    seed: z.int().min(0).default(0),
+    answersPerQuestion: z.int().min(1).default(1),
+  })
+  .describe('How the teacher answers.');
+
+const searchSchema = z
+  .strictObject({
+    learningRate: z.array(z.number().positive()).min(1).exactOptional(),
+    epochs: z.array(z.int().min(1)).min(1).exactOptional(),
+    arm: z.string().exactOptional().describe('The arm whose answers the candidates are trained on; without it, the first.'),
+  })
+  .describe(
+    'Settings to choose among, by the loss on the development questions, before the test questions are opened. One choice for all arms.',
+  );
+
+const evaluationSchema = z
+  .strictObject({
+    maximumTokens: z.int().min(1).default(200),
+    temperature: z.number().min(0).default(0).describe('0 is greedy.'),
+    topP: z.number().gt(0).max(1).default(1),
+    batchSize: z.int().min(1).exactOptional().describe('Questions answered together; without it, the engine chooses.'),
+    untouched: z.boolean().default(true).describe('Measure the student as it came, too.'),
+    teacher: z.boolean().default(true).describe('Measure the teacher itself, too.'),
+    likelihood: z.boolean().default(true).describe("Measure the log-likelihood of the test questions' own solutions, too."),
+  })
+  .describe('How students are measured.');
+
+const comparisonSchema = z
+  .strictObject({
+    measure: z.enum(['strict', 'flexible', 'likelihood']).default('strict').describe('The score that decides; the others stand beside it.'),
+    baseline: z.string().exactOptional().describe('The arm that the others are compared with; without it, none, or the first arm.'),
+    compared: z.array(z.string()).exactOptional().describe('The arms whose comparison was planned; without it, every primed one.'),
+  })
+  .describe('What is compared, said before it is measured.');
+
+const givenSchema = (context: ConfigContext) =>
+  z.strictObject({
+    $schema: z.string().exactOptional(),
+    name: patternText(/^[A-Za-z0-9][\w.-]*$/, 'letters and digits, with -, _ or . between them').describe(
+      "The run's name, and its folder's.",
+    ),
+    output: pathText(context, "The run's folder; without it, runs/NAME where the command is given.").exactOptional(),
+    seeds: z.array(z.int().min(0)).min(1).default([0]).describe('One student is trained for each arm and seed.'),
+    task: taskSchema(context),
+    teacher: teacherSection(context).exactOptional(),
+    sampling: samplingSchema.prefault({}),
+    student: studentSchema(context),
+    training: trainingSchema.prefault({}),
+    search: searchSchema.exactOptional(),
+    arms: armsSchema(context),
+    evaluation: evaluationSchema.prefault({}),
+    comparison: comparisonSchema.prefault({}),
+    engine: engineSchema.prefault({}),
+  });
+
+type GivenConfig = z.output<ReturnType<typeof givenSchema>>;
+
+/** Everything that one `retort run` does. */
+export const runSchema = (context: ConfigContext) =>
+  givenSchema(context)
+    .superRefine((config, issues) => {
+      for (const { path, message } of contradictions(config)) issues.addIssue({ code: 'custom', path: [...path], message });
+    })
+    .transform(({ $schema: _, ...config }) => ({
+      ...config,
+      student: { ...config.student, name: config.student.name ?? modelName(config.student.model) },
+      comparison: withDefaults(config),
+    }));
+
+export type RunConfig = z.output<ReturnType<typeof runSchema>>;
+
+interface Contradiction {
+  readonly path: readonly (string | number)[];
+  readonly message: string;
+}
+
+/** What no single key is wrong in. */
+function* contradictions(config: GivenConfig): Generator<Contradiction> {
+  const names = config.arms.map(({ name }) => name);
+  const isArm = (name: string | undefined, path: readonly (string | number)[]): Contradiction[] => {
+    if (name === undefined || names.includes(name)) return [];
+    const nearest = nearestName(name, names);
+    return [
+      { path, message: `no arm is called ${name}.${nearest === undefined ? '' : ` Did you mean ${nearest}?`} Arms: ${names.join(', ')}` },
+    ];
+  };
+  yield* isArm(config.comparison.baseline, ['comparison', 'baseline']);
+  yield* config.comparison.compared?.flatMap((name, index) => isArm(name, ['comparison', 'compared', index])) ?? [];
+  yield* isArm(config.search?.arm, ['search', 'arm']);
+  if (new Set(config.seeds).size < config.seeds.length)
+    yield { path: ['seeds'], message: 'the same seed twice would count one student as two' };
+  const primed = config.arms.findIndex(({ kind }) => kind === 'strategy');
+  if (config.teacher === undefined && primed >= 0) {
+    yield { path: ['arms', primed], message: `the arm ${names[primed]} needs a teacher that answers: add \`teacher:\` to the config` };
+  }
+  if (config.training.loss.name === 'distillation' && config.teacher?.kind !== 'local') {
+    yield {
+      path: ['training', 'loss', 'name'],
+      message: 'distillation needs the logits of a teacher of kind local; others give text alone',
+    };
+  }
+  if (config.search !== undefined && config.task.development.limit === 0) {
+    yield { path: ['search'], message: 'settings are chosen on development questions, and task.development.limit is 0' };
+  }
+}
+
+/** The last part of a model's path or repository, without what follows the first dot of a file's name. */
+const modelName = (model: string): string =>
+  basename(model)
+    .replace(/@.*$/, '')
+    .replace(/\.gguf$/, '');
+
+const withDefaults = ({ comparison, arms }: Pick<GivenConfig, 'comparison' | 'arms'>) => ({
+  measure: comparison.measure,
+  baseline: comparison.baseline ?? (arms.find(({ name }) => name === 'none') ?? arms[0])?.name ?? 'none',
+  compared: comparison.compared ?? arms.filter(({ kind, name }) => kind === 'strategy' && name !== 'none').map(({ name }) => name),
+});

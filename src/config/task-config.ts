@@ -1,0 +1,96 @@
+import { z } from 'zod';
+import type { ConfigContext } from './config-context.ts';
+import { pathText } from './path-text.ts';
+
+const splitSchema = (description: string) =>
+  z
+    .strictObject({
+      limit: z.int().min(1).exactOptional().describe('The first so many questions; without it, all.'),
+      skip: z.int().min(0).default(0).describe('Questions left out before the first.'),
+    })
+    .describe(description);
+
+const developmentSchema = z
+  .strictObject({ limit: z.int().min(0).default(0).describe('How many; 0: none.') })
+  .describe('Questions of the training split that follow those trained on: for the evaluation loss, and to choose settings by.');
+
+const splits = {
+  train: splitSchema('Questions that the teacher answers and the student is trained on.').prefault({}),
+  development: developmentSchema.prefault({}),
+  test: splitSchema('Questions on which students are measured.').prefault({}),
+};
+
+/** What is learnt, and from which questions. */
+export const taskSchema = (context: ConfigContext) =>
+  z
+    .discriminatedUnion('name', [
+      z
+        .strictObject({
+          name: z.literal('gsm8k'),
+          folder: pathText(context, 'The folder with train.jsonl and test.jsonl.'),
+          instruction: instructionSchema,
+          ...splits,
+        })
+        .describe('Grade-school word problems (Cobbe et al. 2021).'),
+      z
+        .strictObject({
+          name: z.literal('word-problems'),
+          seed: z.int().min(0).default(1).describe('Draws the problems.'),
+          instruction: instructionSchema,
+          train: generatedSchema(256).prefault({}),
+          development: developmentSchema.prefault({}),
+          test: generatedSchema(200).prefault({}),
+        })
+        .describe('Word problems that are generated: no data needed.'),
+      z
+        .strictObject({
+          name: z.literal('jsonl'),
+          files: z
+            .strictObject({
+              train: pathText(context, 'Training questions, one JSON object a line.'),
+              test: pathText(context, 'Test questions, in the same form.'),
+            })
+            .describe('Your own questions.'),
+          fields: fieldsSchema.prefault({}),
+          scorer: scorerSchema.prefault({ kind: 'exact' }),
+          instruction: instructionSchema,
+          ...splits,
+        })
+        .describe('Your own questions and solutions.'),
+    ])
+    .superRefine((task, issues) => {
+      if (task.development.limit > 0 && task.train.limit === undefined) {
+        issues.addIssue({
+          code: 'custom',
+          path: ['development', 'limit'],
+          message: 'the development questions follow those trained on, so train.limit must say how many those are',
+        });
+      }
+    })
+    .describe('What is learnt, and from which questions.');
+
+const fieldsSchema = z
+  .strictObject({
+    question: z.string().min(1).default('question'),
+    answer: z.string().min(1).default('answer').describe('The final answer alone.'),
+    solution: z.string().min(1).exactOptional().describe('A worked solution to learn from; without it, the answer.'),
+    id: z.string().min(1).exactOptional().describe('Unique ids; without it, they are made from the line numbers.'),
+  })
+  .describe('What the keys of your lines are called.');
+
+const scorerSchema = z
+  .discriminatedUnion('kind', [
+    z.strictObject({ kind: z.literal('exact') }).describe('The whole answer.'),
+    z.strictObject({ kind: z.literal('number') }).describe('As GSM8K is scored: `#### number`, or the last number.'),
+    z.strictObject({ kind: z.literal('regex'), pattern: z.string().min(1) }).describe('What the first group of a pattern matches.'),
+  ])
+  .describe('How an answer is judged.');
+
+const instructionSchema = z
+  .string()
+  .exactOptional()
+  .describe("Told to teacher and student alike, in every arm: how the answer must end. Without it, the task's own.");
+
+const generatedSchema = (count: number) => z.strictObject({ limit: z.int().min(1).default(count) });
+
+export type TaskConfig = z.output<ReturnType<typeof taskSchema>>;

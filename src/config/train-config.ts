@@ -1,0 +1,36 @@
+import { z } from 'zod';
+import type { ConfigContext } from './config-context.ts';
+import { pathText } from './path-text.ts';
+import { studentSchema } from './student-config.ts';
+import { engineSchema, trainingSchema } from './training-config.ts';
+
+/** Everything that `retort train` does by itself: fine-tune (or train from scratch) on conversations or on prompts with completions. */
+export const trainSchema = (context: ConfigContext) =>
+  z
+    .strictObject({
+      $schema: z.string().exactOptional(),
+      data: z
+        .strictObject({
+          train: pathText(context, 'JSON lines: {"messages": [{role, content}, …]}, or {"prompt", "completion"}.'),
+          development: pathText(context, 'The same, for the evaluation loss.').exactOptional(),
+          turns: z.enum(['all', 'last']).default('all').describe("Which of a conversation's assistant turns are learnt."),
+          limit: z.int().min(1).exactOptional().describe('The first so many lines; without it, all.'),
+        })
+        .describe('What is learnt.'),
+      student: studentSchema(context),
+      training: trainingSchema.prefault({}),
+      engine: engineSchema.prefault({}),
+      seed: z.int().min(0).default(0).describe('Draws the order of rows, dropout and new parameters.'),
+      output: pathText(context, 'The folder for the adapter or model, its checkpoints and metrics.'),
+    })
+    .superRefine(({ training }, issues) => {
+      if (training.loss.name !== 'distillation') return;
+      issues.addIssue({
+        code: 'custom',
+        path: ['training', 'loss', 'name'],
+        message: 'distillation needs a teacher: give it in a config for `retort run`',
+      });
+    })
+    .transform(({ $schema: _, ...config }) => config);
+
+export type TrainConfig = z.output<ReturnType<typeof trainSchema>>;

@@ -1,0 +1,65 @@
+import { z } from 'zod';
+import { scheduleNames } from '../optim/schedule.ts';
+
+const optimiserSchema = z
+  .discriminatedUnion('name', [
+    z.strictObject({
+      name: z.literal('adamw'),
+      beta1: z.number().min(0).lt(1).default(0.9),
+      beta2: z.number().min(0).lt(1).default(0.999),
+      epsilon: z.number().positive().default(1e-8),
+      weightDecay: z.number().min(0).default(0),
+    }),
+    z.strictObject({
+      name: z.literal('sgd'),
+      momentum: z.number().min(0).lt(1).default(0),
+      weightDecay: z.number().min(0).default(0),
+    }),
+  ])
+  .describe('Weight decay skips norms and biases.');
+
+const lossSchema = z.discriminatedUnion('name', [
+  z.strictObject({ name: z.literal('cross-entropy') }),
+  z
+    .strictObject({
+      name: z.literal('distillation'),
+      alpha: z.number().min(0).max(1).default(0.5).describe('The share of cross-entropy.'),
+      temperature: z.number().positive().default(2),
+    })
+    .describe("α·CE + (1−α)·T²·KL(teacher ‖ student), with a local teacher's logits on the answer's tokens."),
+]);
+
+/** How the student is trained. Every arm of a run is trained in this one way. */
+export const trainingSchema = z
+  .strictObject({
+    epochs: z.int().min(1).default(1),
+    rowsPerStep: z.int().min(1).default(8).describe('Rows of one optimiser step: gradients are accumulated over them.'),
+    learningRate: z.number().positive().default(5e-4).describe('The peak of the schedule.'),
+    schedule: z.enum(scheduleNames).default('cosine'),
+    warmupShare: z.number().min(0).max(1).default(0.05).describe('The share of all steps over which the learning rate rises.'),
+    optimiser: optimiserSchema.prefault({ name: 'adamw' }),
+    maximumNorm: z
+      .number()
+      .positive()
+      .nullable()
+      .default(1)
+      .describe('Gradients of a larger global norm are scaled down to it; null: never.'),
+    loss: lossSchema.prefault({ name: 'cross-entropy' }),
+    maximumLength: z.int().min(2).default(512).describe('Tokens of a row; longer rows are left out and counted.'),
+    stepsPerCheckpoint: z.int().min(1).default(20).describe('A killed run continues from the last checkpoint.'),
+    stepsPerEvaluation: z.int().min(1).default(20).describe('How often the loss on the development rows is taken, if there are any.'),
+  })
+  .describe('How the student is trained.');
+
+export type TrainingConfig = z.output<typeof trainingSchema>;
+
+/** Where arithmetic runs. Nothing here changes what is computed, but for rounding. */
+export const engineSchema = z
+  .strictObject({
+    device: z.enum(['cpu']).default('cpu'),
+    precision: z.enum(['float32']).default('float32'),
+    threadCount: z.int().min(1).exactOptional().describe('Threads of the arithmetic; without it, one a core.'),
+  })
+  .describe('Where and how exactly arithmetic runs.');
+
+export type EngineConfig = z.output<typeof engineSchema>;
