@@ -33,6 +33,7 @@ const directives = (isoDate: string): Record<string, string> => {
     '%M': '00',
     '%S': '00',
     '%p': 'AM',
+    '%%': '%',
   };
 };
 
