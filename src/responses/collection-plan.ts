@@ -1,0 +1,57 @@
+import { UserError } from '../base/errors.ts';
+import { primedMessages } from '../priming/primed-messages.ts';
+import type { PrimingStrategy } from '../priming/strategy.ts';
+import type { Example, Task } from '../tasks/task.ts';
+import type { ChatMessage, TeacherIdentity, TeacherSampling } from '../teachers/teacher.ts';
+import { requestKey, requestSeed } from './request-key.ts';
+
+/** What is to be asked, question by question. Messages are made when they are needed, not kept. */
+export interface PlannedAnswer {
+  readonly requestKey: string;
+  readonly example: Example;
+  readonly sampleIndex: number;
+  readonly sampling: TeacherSampling;
+  readonly messages: () => ChatMessage[];
+}
+
+/** What decides the answers of one collection. */
+export interface CollectionPlanOptions {
+  readonly examples: readonly Example[];
+  readonly task: Task;
+  readonly strategy: PrimingStrategy;
+  readonly teacher: { readonly identity: TeacherIdentity };
+  /** `seed` is the collection's: each request gets one of its own from it. */
+  readonly sampling: TeacherSampling;
+  /** Answers to each question; 1 when absent. */
+  readonly samplesPerQuestion?: number;
+}
+
+/** Every request of a collection in the order of the examples. A pure function: the same options always give the same keys. */
+export const planCollection = ({
+  examples,
+  task,
+  strategy,
+  teacher,
+  sampling,
+  samplesPerQuestion = 1,
+}: CollectionPlanOptions): PlannedAnswer[] => {
+  checkIds(examples);
+  return examples.flatMap((example) => {
+    const messages = () => primedMessages(strategy, example, task.instruction);
+    const own = messages();
+    return Array.from({ length: samplesPerQuestion }, (_, sampleIndex) => {
+      const ownSampling = { ...sampling, seed: requestSeed(sampling.seed, example.id, sampleIndex) };
+      const key = requestKey({ messages: own, teacher: teacher.identity, sampling: ownSampling, strategy, sampleIndex });
+      return { requestKey: key, example, sampleIndex, sampling: ownSampling, messages };
+    });
+  });
+};
+
+const checkIds = (examples: readonly Example[]): void => {
+  const seen = new Set<string>();
+  for (const { id } of examples) {
+    if (seen.has(id))
+      throw new UserError(`Two questions have the id ${JSON.stringify(id)}. Answers are joined by ids: give each question its own.`);
+    seen.add(id);
+  }
+};

@@ -1,0 +1,91 @@
+import type { Usage } from '../teachers/teacher.ts';
+import { addUsage } from './ask.ts';
+import type { PlannedAnswer } from './collection-plan.ts';
+import type { Response } from './response.ts';
+import type { StoredAnswer } from './response-store.ts';
+
+/** How a collection stands. */
+export interface CollectionReport {
+  readonly source: string;
+  readonly folder: string;
+  /** Request keys of all answers that were wanted, in the order of the examples: for `readResponses`. */
+  readonly keys: readonly string[];
+  readonly wantedCount: number;
+  /** Answers there are, kept or failed. */
+  readonly doneCount: number;
+  readonly keptCount: number;
+  readonly failedCount: number;
+  /** Failed ones by reason. */
+  readonly failures: Readonly<Record<string, number>>;
+  /** Answers that came in this call; the others were there. */
+  readonly newCount: number;
+  /** Of the new ones, those that are right by the strict and by the flexible rule. */
+  readonly newStrictCount: number;
+  readonly newFlexibleCount: number;
+  /** Requests sent in this call, tries that failed included. */
+  readonly requestCount: number;
+  /** Tokens of this call as the teacher counted them; absent where it counted none. */
+  readonly usage?: Usage;
+  readonly durationMs: number;
+}
+
+/** Counts while answers come in. */
+export interface CollectionTally {
+  countRequest(): void;
+  countAnswer(response: Response): void;
+  readonly counts: () => Pick<CollectionReport, 'wantedCount' | 'doneCount' | 'keptCount' | 'failedCount'>;
+  report(about: Pick<CollectionReport, 'source' | 'folder' | 'durationMs'>): CollectionReport;
+}
+
+/** Starts from the answers that are there; those that will be asked for again do not count yet. */
+export const collectionTally = (
+  planned: readonly PlannedAnswer[],
+  settled: (requestKey: string) => StoredAnswer | undefined,
+): CollectionTally => {
+  const statuses = new Map<string, Pick<StoredAnswer, 'status' | 'reason'>>();
+  let keptCount = 0;
+  let newCount = 0;
+  let newStrictCount = 0;
+  let newFlexibleCount = 0;
+  let requestCount = 0;
+  let usage: Usage | undefined;
+  const set = (key: string, answer: Pick<StoredAnswer, 'status' | 'reason'>): void => {
+    keptCount += Number(answer.status === 'kept') - Number(statuses.get(key)?.status === 'kept');
+    statuses.set(key, answer);
+  };
+  for (const { requestKey } of planned) {
+    const answer = settled(requestKey);
+    if (answer !== undefined) set(requestKey, answer);
+  }
+  const counts = () => ({ wantedCount: planned.length, doneCount: statuses.size, keptCount, failedCount: statuses.size - keptCount });
+  return {
+    countRequest: () => {
+      requestCount++;
+    },
+    countAnswer: (response) => {
+      set(response.requestKey, response);
+      newCount++;
+      newStrictCount += Number(response.strict);
+      newFlexibleCount += Number(response.flexible);
+      usage = addUsage(usage, addUsage(response.usage, response.wastedUsage));
+    },
+    counts,
+    report: (about) => ({
+      ...about,
+      ...counts(),
+      keys: planned.map(({ requestKey }) => requestKey),
+      failures: countBy([...statuses.values()].flatMap(({ status, reason }) => (status === 'kept' ? [] : [reason ?? status]))),
+      newCount,
+      newStrictCount,
+      newFlexibleCount,
+      requestCount,
+      ...(usage === undefined ? {} : { usage }),
+    }),
+  };
+};
+
+const countBy = (names: readonly string[]): Record<string, number> => {
+  const counts: Record<string, number> = {};
+  for (const name of names) counts[name] = (counts[name] ?? 0) + 1;
+  return counts;
+};
