@@ -19,6 +19,9 @@ export interface AnswerSampling {
 
 export interface Question {
   readonly id: string;
+  /** The question alone: what recordings are looked up by. */
+  readonly question: string;
+  /** What the model is asked: question, instruction and whatever else. */
   readonly messages: readonly ChatMessage[];
 }
 
@@ -94,7 +97,8 @@ export const engineAnswerer = (options: EngineAnswererOptions): Answerer => {
 /** Answers by asking a teacher, `teacher.concurrency` questions at a time, as a student is asked: without any priming. */
 export const teacherAnswerer = (teacher: Teacher, sampling: AnswerSampling, chunkSize = 4 * teacher.concurrency): Answerer => ({
   chunkSize,
-  settings: { ...sampling, teacher: JSON.stringify(teacher.identity) },
+  // Where a teacher is reached decides nothing: a server that moved gives the same answers.
+  settings: { ...sampling, teacher: JSON.stringify({ ...teacher.identity, location: undefined }) },
   promptHash: (question) => sha256(JSON.stringify(question.messages)),
   answer: async (questions, onAnswer, signal) => {
     const queue = [...questions.entries()];
@@ -108,6 +112,7 @@ export const teacherAnswerer = (teacher: Teacher, sampling: AnswerSampling, chun
             messages: question.messages,
             sampling: { maximumTokens, temperature, topP, seed: seedOf(sampling, question) },
             exampleId: question.id,
+            question: question.question,
             strategy: 'none',
             sampleIndex: 0,
             ...(signal === undefined ? {} : { signal }),

@@ -41,7 +41,7 @@ export const evaluate = async (options: EvaluateOptions): Promise<AnswerRecord[]
   const { answerer, task, examples, file, onProgress, signal } = options;
   const messagesOf = options.messagesOf ?? ((example: Example) => studentMessages(example, task.instruction));
   const asked = examples.map((example) => {
-    const question: Question = { id: example.id, messages: messagesOf(example) };
+    const question: Question = { id: example.id, question: example.question, messages: messagesOf(example) };
     const promptHash = answerer.promptHash(question);
     return { example, question, promptHash, requestHash: hashOf({ prompt: promptHash, ...copied(answerer.settings) }) };
   });

@@ -25,6 +25,7 @@ export const exactSignFlipTest = (differences: readonly number[]): TestResult =>
   if (!differences.every(Number.isSafeInteger)) throw new InternalError('the exact sign-flip test takes whole numbers');
   const sizes = differences.map(Math.abs).filter((size) => size > 0);
   const observed = Math.abs(differences.reduce((sum, difference) => sum + difference, 0));
+  if (sizes.length === 0) return { pValue: 1, midPValue: 1 };
   const reach = sizes.reduce((sum, size) => sum + size, 0);
   // probabilities[reach + s] = P(the sum is s)
   let probabilities = new Float64Array(2 * reach + 1);
