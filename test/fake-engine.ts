@@ -73,7 +73,7 @@ export const byteTokenizer = (): { tokenizer: Tokenizer; template: ChatTemplate;
         merges: [],
       },
     },
-    tokenizerConfig: { eos_token: '<|im_end|>' },
+    tokenizerConfigJson: { eos_token: '<|im_end|>' },
   });
   const source =
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}{% endfor %}" +

@@ -38,7 +38,8 @@ const digest = (value: unknown): string => createHash('sha256').update(JSON.stri
 /** Offsets in code points, as Python counts, from UTF-16 offsets. */
 const inCodePoints = (text: string, offset: number): number => Array.from(text.slice(0, offset)).length;
 
-const small = (name: string): Tokenizer => createTokenizer({ tokenizerJson: readJson('tokenizers', `${name}.json`), tokenizerConfig: {} });
+const small = (name: string): Tokenizer =>
+  createTokenizer({ tokenizerJson: readJson('tokenizers', `${name}.json`), tokenizerConfigJson: {} });
 
 /**
  * What @huggingface/tokenizers 0.2 does otherwise than Hugging Face's own, and matters for no model family that is supported: byte-fallback
@@ -122,7 +123,7 @@ describe('the tokenizer of SmolLM2-135M-Instruct', () => {
   }
   const model = join(folder, 'smollm2-135m-instruct');
   const read = (name: string): unknown => JSON.parse(readFileSync(join(model, name), 'utf8'));
-  const open = () => createTokenizer({ tokenizerJson: read('tokenizer.json'), tokenizerConfig: read('tokenizer_config.json') });
+  const open = () => createTokenizer({ tokenizerJson: read('tokenizer.json'), tokenizerConfigJson: read('tokenizer_config.json') });
   itAgrees('smollm2-135m-instruct', open, { spans: true });
 
   it('gives the ids of Hugging Face on 500 GSM8K rows', (test) => {
@@ -188,12 +189,15 @@ describe('a tokenizer', () => {
   it('refuses files that are none, and names the file', () => {
     for (const tokenizerJson of [null, 42, {}, { model: 3 }, { added_tokens: [{ id: -1, content: '' }], model: {} }]) {
       assert.throws(
-        () => createTokenizer({ tokenizerJson, tokenizerConfig: {} }),
+        () => createTokenizer({ tokenizerJson, tokenizerConfigJson: {} }),
         (error) => error instanceof UserError && error.message.includes('tokenizer.json'),
       );
     }
     const json = readJson('tokenizers', 'smol-like.json');
-    assert.throws(() => createTokenizer({ tokenizerJson: json, tokenizerConfig: { eos_token: 3 } }), /tokenizer_config\.json.*eos_token/);
+    assert.throws(
+      () => createTokenizer({ tokenizerJson: json, tokenizerConfigJson: { eos_token: 3 } }),
+      /tokenizer_config\.json.*eos_token/,
+    );
   });
 
   it('has a hash of its file', () => {

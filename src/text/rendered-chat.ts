@@ -9,7 +9,7 @@ export interface RenderedChat {
   readonly text: string;
   /** Where, in a message's own text, characters spell a special token: they stay text when encoded. UTF-16 offsets. */
   readonly textAt: ReadonlySet<number>;
-  /** For each message that was to be found again (in their order) where its content stands in `text`; undefined: the template dropped it. */
+  /** For each message that was to be found (in their order) where its content stands in `text`; undefined: the template took it apart. */
   readonly contents: readonly (ContentSpan | undefined)[];
 }
 
@@ -32,8 +32,7 @@ export const renderChat = (
   const { find = [], addGenerationPrompt } = options;
   const match = addedTokenMatcher(tokenizer.specialTokens);
   const standIns = unusedCharacters(messages);
-  const opening = standIns();
-  const closing = standIns();
+  const marks = find.map(() => ({ opening: standIns(), closing: standIns() }));
   const standInOf = new Map<string, string>();
   const originalOf = new Map<string, string>();
   const guarded = (content: string): string => {
@@ -53,23 +52,29 @@ export const renderChat = (
   };
   const prepared = messages.map((message, index) => {
     const content = guarded(message.content.toWellFormed());
-    return { ...message, content: find.includes(index) ? opening + content + closing : content };
+    const mark = marks[find.indexOf(index)];
+    return { ...message, content: mark === undefined ? content : mark.opening + content + mark.closing };
   });
   const rendered = template.render(prepared, { addGenerationPrompt });
-  let text = '';
-  let open: number | undefined;
+  const isMark = new Set(marks.flatMap(({ opening, closing }) => [opening, closing]));
+  const positionsOf = new Map<string, number[]>();
   const textAt = new Set<number>();
-  const spans: ContentSpan[] = [];
+  let text = '';
   for (const character of rendered) {
-    if (character === opening) open = text.length;
-    else if (character === closing) spans.push({ start: open ?? text.length, end: text.length });
-    else {
-      if (originalOf.has(character)) textAt.add(text.length);
-      text += originalOf.get(character) ?? character;
+    if (isMark.has(character)) {
+      positionsOf.set(character, [...(positionsOf.get(character) ?? []), text.length]);
+      continue;
     }
+    if (originalOf.has(character)) textAt.add(text.length);
+    text += originalOf.get(character) ?? character;
   }
-  if (find.length > 0 && spans.length !== find.length) return { text, textAt, contents: find.map(() => undefined) };
-  return { text, textAt, contents: spans };
+  const contents = marks.map(({ opening, closing }): ContentSpan | undefined => {
+    const [start, ...moreStarts] = positionsOf.get(opening) ?? [];
+    const [end, ...moreEnds] = positionsOf.get(closing) ?? [];
+    const isWhole = start !== undefined && end !== undefined && start <= end && moreStarts.length + moreEnds.length === 0;
+    return isWhole ? { start, end } : undefined;
+  });
+  return { text, textAt, contents };
 };
 
 /** Private-use characters that no message contains. */

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { UserError } from '../base/errors.ts';
+import type { TokenizerFiles } from '../weights/tensor-source.ts';
 import type { AddedToken } from './added-tokens.ts';
 import { exactPreTokenizer } from './pre-tokenizer.ts';
 import type { TokenForm } from './spans.ts';
@@ -34,17 +35,10 @@ const tokenizerConfigSchema = z.looseObject({
   chat_template: z.union([z.string(), z.array(z.looseObject({ name: z.string(), template: z.string() }))]).nullish(),
 });
 
-export interface TokenizerFiles {
-  /** tokenizer.json, as parsed. */
-  readonly tokenizerJson: unknown;
-  /** tokenizer_config.json, as parsed; {} where there is none. */
-  readonly tokenizerConfig: unknown;
-}
-
 /** The two files with what we rely on checked. */
 export interface ParsedTokenizerFiles {
   readonly tokenizerJson: Record<string, unknown>;
-  readonly tokenizerConfig: Record<string, unknown>;
+  readonly tokenizerConfigJson: Record<string, unknown>;
   readonly addedTokens: readonly AddedToken[];
   readonly tokenForm: TokenForm;
   readonly cleanUpSpaces: boolean;
@@ -57,11 +51,11 @@ export interface ParsedTokenizerFiles {
 /** Checks what we rely on in a tokenizer's files. A UserError names the file and the field. */
 export const parseTokenizerFiles = (files: TokenizerFiles): ParsedTokenizerFiles => {
   const json = parse(tokenizerJsonSchema, files.tokenizerJson, 'tokenizer.json');
-  const config = parse(tokenizerConfigSchema, files.tokenizerConfig ?? {}, 'tokenizer_config.json');
+  const config = parse(tokenizerConfigSchema, files.tokenizerConfigJson ?? {}, 'tokenizer_config.json');
   const named = [config.bos_token, config.eos_token, config.pad_token, config.unk_token, ...(config.additional_special_tokens ?? [])];
   return {
     tokenizerJson: { ...json, pre_tokenizer: exactPreTokenizer(json.pre_tokenizer ?? null) },
-    tokenizerConfig: config,
+    tokenizerConfigJson: config,
     // A token with a role is a special one even where tokenizer.json does not say so, as transformers has it.
     addedTokens: json.added_tokens.map((token) => ({
       id: token.id,

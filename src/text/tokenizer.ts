@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto';
 import { Tokenizer as PretrainedTokenizer } from '@huggingface/tokenizers';
 import { messageOf, UserError } from '../base/errors.ts';
+import type { TokenizerFiles } from '../weights/tensor-source.ts';
 import { type AddedToken, addedTokenMatcher, splitAtAddedTokens } from './added-tokens.ts';
 import { type TokenSpan, tokenSpans } from './spans.ts';
-import { parseTokenizerFiles, type TokenizerFiles } from './tokenizer-files.ts';
+import { parseTokenizerFiles } from './tokenizer-files.ts';
 
 /** Text to token ids and back. Nothing is added to a text by itself: a chat template, or `rawPrefix`, says what belongs around it. */
 export interface Tokenizer {
@@ -48,7 +49,7 @@ export interface EncodeOptions {
  */
 export const createTokenizer = (files: TokenizerFiles): Tokenizer => {
   const parsed = parseTokenizerFiles(files);
-  const library = openLibrary(parsed.tokenizerJson, parsed.tokenizerConfig);
+  const library = openLibrary(parsed.tokenizerJson, parsed.tokenizerConfigJson);
   const { model } = library;
   if (model === null) throw new UserError('tokenizer.json: it has no model. Fetch the model’s files again.');
   const matcher = addedTokenMatcher(parsed.addedTokens);
@@ -116,9 +117,9 @@ export const checkTokenizerFits = (tokenizer: Tokenizer, vocabularySize: number,
   );
 };
 
-const openLibrary = (tokenizerJson: Record<string, unknown>, tokenizerConfig: Record<string, unknown>): PretrainedTokenizer => {
+const openLibrary = (tokenizerJson: Record<string, unknown>, tokenizerConfigJson: Record<string, unknown>): PretrainedTokenizer => {
   try {
-    return new PretrainedTokenizer(tokenizerJson, tokenizerConfig);
+    return new PretrainedTokenizer(tokenizerJson, tokenizerConfigJson);
   } catch (error) {
     throw new UserError(`tokenizer.json cannot be used: ${messageOf(error)}. Fetch the model's files again.`, { cause: error });
   }

@@ -45,28 +45,28 @@ export const trainingRow = (
 ): TrainingRow | undefined =>
   conversationRow(template, tokenizer, [...messages, { role: 'assistant', content: answer }], { ...options, train: 'last' });
 
-/** A conversation whose assistant turns (all, or the last) are learnt. Undefined when `maximumLength` leaves nothing to learn. */
+/** Which assistant turns are learnt: all, the last, or those from a message on (counted from 0). */
+export type TrainedTurns = 'all' | 'last' | { readonly from: number };
+
+/** A conversation whose assistant turns are learnt. Undefined when `maximumLength` leaves nothing to learn. */
 export const conversationRow = (
   template: ChatTemplate,
   tokenizer: Tokenizer,
   conversation: readonly ChatMessage[],
-  options: RowOptions & { readonly train: 'all' | 'last' },
+  options: RowOptions & { readonly train: TrainedTurns },
 ): TrainingRow | undefined => {
   const { where, train } = options;
   const messages = conversation.map((message) =>
     message.role === 'assistant' ? { ...message, content: message.content.trim() } : message,
   );
   const turns = messages.flatMap(({ role }, index) => (role === 'assistant' ? [index] : []));
-  const trained = train === 'all' ? turns : turns.slice(-1);
+  const trained = train === 'last' ? turns.slice(-1) : turns.filter((turn) => train === 'all' || turn >= train.from);
   checkTurns(messages, trained, where);
   const full = renderChat(template, tokenizer, messages, { addGenerationPrompt: false });
-  const found = renderChat(template, tokenizer, messages, { addGenerationPrompt: false, find: trained });
   const turnEnd = endOfTurn(template, tokenizer);
-  const spans = trained.map((turn, index) =>
-    locateTurn({ template, tokenizer, messages, turn, full, found, content: found.contents[index], turnEnd, where }),
-  );
-  const last = spans.at(-1);
-  return buildRow(tokenizer, full, spans, { ...options, alignment: last?.isPrefix === true ? 'prefix' : 'spans' });
+  const spans = trained.map((turn) => locateTurn({ template, tokenizer, messages, turn, full, turnEnd, where }));
+  const alignment = spans.every(({ isPrefix }) => isPrefix) ? 'prefix' : 'spans';
+  return buildRow(tokenizer, full, spans, { ...options, alignment });
 };
 
 /** Raw text to continue, without any template: what the tokenizer itself puts around text, the prompt, the completion and EOS. */
@@ -85,9 +85,9 @@ export const completionRow = (tokenizer: Tokenizer, prompt: string, completion: 
   return finishRow(tokenizer, tokens, weights, { ...options, alignment: 'prefix' });
 };
 
-/** The text that the template puts after an assistant's content, up to and including the token that ends the turn, and that token's id. */
+/** The special token that ends an assistant's turn: the first that the template writes after the content. */
 export interface EndOfTurn {
-  readonly text: string;
+  readonly token: string;
   readonly id: number;
 }
 
@@ -97,11 +97,10 @@ export const endOfTurn = (template: ChatTemplate, tokenizer: Tokenizer): EndOfTu
     { role: 'assistant', content: 'answer' },
   ];
   const { text, contents } = renderChat(template, tokenizer, probe, { addGenerationPrompt: false, find: [1] });
-  const start = contents[0]?.end ?? text.length;
   const match = addedTokenMatcher(tokenizer.specialTokens);
-  for (let position = start; position < text.length; position++) {
+  for (let position = contents[0]?.end ?? text.length; position < text.length; position++) {
     const token = match(text, position);
-    if (token !== undefined) return { text: text.slice(start, position + token.content.length), id: token.id };
+    if (token !== undefined) return { token: token.content, id: token.id };
   }
   throw new UserError(
     `The chat template (${template.name}) puts no special token after an assistant's turn, so a student would never learn to stop. ` +
@@ -130,29 +129,37 @@ interface TurnQuery {
   readonly messages: readonly ChatMessage[];
   readonly turn: number;
   readonly full: RenderedChat;
-  readonly found: RenderedChat;
-  readonly content: ContentSpan | undefined;
   readonly turnEnd: EndOfTurn;
   readonly where: string;
 }
 
-/** Where a trained turn begins and ends in the rendered text. */
-const locateTurn = ({ template, tokenizer, messages, turn, full, found, content, turnEnd, where }: TurnQuery): TurnSpan => {
-  if (content === undefined || found.text !== full.text) {
-    throw new UserError(
-      `${where}: the chat template (${template.name}) rewrites the assistant's text (message ${turn + 1}), so it is not known which tokens to learn. ` +
-        'Remove thinking blocks and the like from the answer, or use another template.',
-    );
-  }
-  if (!full.text.startsWith(turnEnd.text, content.end)) {
-    throw new UserError(
-      `${where}: after message ${turn + 1} the chat template (${template.name}) should write ${JSON.stringify(turnEnd.text)}, the end of an assistant's turn, ` +
-        `and writes ${JSON.stringify(full.text.slice(content.end, content.end + 20))}. A student would not learn to stop there.`,
-    );
-  }
+/**
+ * Where a trained turn begins and ends in the rendered text. It begins where generation's prompt ends, if the row begins with that prompt;
+ * otherwise where the content begins. It ends with the first end-of-turn token that the template wrote.
+ */
+const locateTurn = ({ template, tokenizer, messages, turn, full, turnEnd, where }: TurnQuery): TurnSpan => {
   const prompt = renderChat(template, tokenizer, messages.slice(0, turn), { addGenerationPrompt: true }).text;
-  const isPrefix = prompt.length <= content.start && full.text.startsWith(prompt);
-  return { start: isPrefix ? prompt.length : content.start, end: content.end + turnEnd.text.length, isPrefix };
+  const isPrefix = full.text.startsWith(prompt);
+  const start = isPrefix ? prompt.length : contentStart({ template, tokenizer, messages, turn, full, turnEnd, where });
+  let end = full.text.indexOf(turnEnd.token, start);
+  while (end >= 0 && full.textAt.has(end)) end = full.text.indexOf(turnEnd.token, end + 1);
+  if (end < 0) {
+    throw new UserError(
+      `${where}: the chat template (${template.name}) does not end this assistant's turn (message ${turn + 1}) with ${turnEnd.token}, ` +
+        'so a student would not learn to stop there. Use a template that ends every turn.',
+    );
+  }
+  return { start, end: end + turnEnd.token.length, isPrefix };
+};
+
+const contentStart = ({ template, tokenizer, messages, turn, full, where }: TurnQuery): number => {
+  const found = renderChat(template, tokenizer, messages, { addGenerationPrompt: false, find: [turn] });
+  const content = found.contents[0];
+  if (content !== undefined && found.text === full.text) return content.start;
+  throw new UserError(
+    `${where}: the chat template (${template.name}) rewrites both the prompt and the assistant's text (message ${turn + 1}), so it is not known ` +
+      'which tokens to learn. Remove thinking blocks and the like from the answer, or use another template.',
+  );
 };
 
 /** Encodes the text between and inside the trained spans, each stretch by itself. */
