@@ -1,0 +1,146 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { readdir, stat } from 'node:fs/promises';
+import { availableParallelism, freemem, totalmem } from 'node:os';
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import { messageOf } from '../../base/errors.ts';
+import { thisMachine } from '../../run-folder/machine.ts';
+import { defaultCacheFolder } from '../../weights/cache-folder.ts';
+import { type CommandContext, printResult } from '../command-context.ts';
+import type { Act } from '../program.ts';
+import { packageVersion } from '../version.ts';
+
+export const addDoctor = (program: Command, act: Act): void => {
+  program
+    .command('doctor')
+    .description('what this machine offers: Node, ONNX Runtime, processor, memory, caches, keys')
+    .action(act(doctor));
+};
+
+/** What was found of one thing, and what to do where it is not as it should be. */
+interface Finding {
+  readonly name: string;
+  readonly value: string;
+  readonly advice?: string;
+}
+
+const doctor = async (context: CommandContext): Promise<void> => {
+  const findings = [
+    { name: 'retort', value: packageVersion() },
+    node(),
+    ...(await onnxRuntime()),
+    ...processor(),
+    memory(),
+    await cache(),
+    keys(context.terminal.environment),
+  ];
+  const width = Math.max(...findings.map(({ name }) => name.length));
+  const text = findings.map(
+    ({ name, value, advice }) => `${name.padEnd(width)}  ${value}${advice === undefined ? '' : `\n${' '.repeat(width + 2)}→ ${advice}`}`,
+  );
+  printResult(context, Object.fromEntries(findings.map(({ name, ...rest }) => [name, rest])), text.join('\n'));
+};
+
+const node = (): Finding => {
+  const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
+  const isOld = major < 22 || (major === 22 && minor < 12);
+  return {
+    name: 'Node',
+    value: `${process.version}, ${process.platform} ${process.arch}`,
+    ...(isOld ? { advice: 'retort needs 22.12 or newer' } : {}),
+  };
+};
+
+/** Loaded only here, so that a machine on which it cannot be loaded still gets the rest. */
+const onnxRuntime = async (): Promise<Finding[]> => {
+  try {
+    const { onnxRuntimeInformation } = await import('../../runtime/onnx-information.ts');
+    const { version, providers } = onnxRuntimeInformation();
+    const cuda = providers.find(({ name }) => name === 'cuda');
+    return [
+      { name: 'ONNX Runtime', value: version },
+      {
+        name: 'providers',
+        value: providers.map(({ name, isBundled }) => (isBundled ? name : `${name} (its files are not in the package)`)).join(', '),
+        ...(cuda !== undefined && !cuda.isBundled ? { advice: cudaAdvice } : {}),
+      },
+    ];
+  } catch (error) {
+    const advice =
+      process.platform === 'darwin' && process.arch === 'x64'
+        ? 'onnxruntime-node has no binary for Intel Macs since 1.24'
+        : 'install retort-kd again; on Alpine and other systems with musl, onnxruntime-node has no binary';
+    return [{ name: 'ONNX Runtime', value: `cannot be loaded: ${messageOf(error).split('\n')[0]}`, advice }];
+  }
+};
+
+// run directly, since npm leaves out install scripts that nobody allowed
+const cudaAdvice =
+  'retort computes on the CPU. CUDA’s files for ONNX Runtime (300 MB; CUDA 12 and cuDNN 9 are needed too) come with: ' +
+  'node node_modules/onnxruntime-node/script/install --onnxruntime-node-install=cuda12';
+
+/** The instruction sets on which speed depends, by the kernel's names. Without VNNI, 8-bit products saturate on some processors. */
+const instructionSets = {
+  avx2: 'AVX2',
+  avx512f: 'AVX-512',
+  avx512_vnni: 'AVX-512 VNNI',
+  avx_vnni: 'AVX VNNI',
+  avx512_bf16: 'AVX-512 BF16',
+  amx_int8: 'AMX int8',
+  asimddp: 'dot products',
+  i8mm: 'int8 products',
+  bf16: 'bfloat16',
+  sve: 'SVE',
+};
+
+const processor = (): Finding[] => {
+  const { processor: model, coreCount } = thisMachine();
+  const usable = availableParallelism();
+  const cores = usable === coreCount ? `${coreCount} cores` : `${usable} of ${coreCount} cores`;
+  const flags = existsSync('/proc/cpuinfo')
+    ? new Set(/^(?:flags|Features)\s*:(.*)$/m.exec(readFileSync('/proc/cpuinfo', 'utf8'))?.[1]?.trim().split(/\s+/))
+    : undefined;
+  const sets = Object.entries(instructionSets).flatMap(([flag, name]) => (flags?.has(flag) === true ? [name] : []));
+  return [
+    { name: 'processor', value: `${model}, ${cores}` },
+    { name: 'instructions', value: flags === undefined ? 'unknown on this system' : sets.join(', ') || 'none of those that matter' },
+  ];
+};
+
+const memory = (): Finding => {
+  // a container's limit, where it is lower than what the machine has
+  const limit = process.constrainedMemory();
+  const total = limit > 0 ? Math.min(limit, totalmem()) : totalmem();
+  return { name: 'memory', value: `${gigabytes(total)} GB, ${gigabytes(Math.min(freemem(), total))} GB free` };
+};
+
+const gigabytes = (bytes: number): string => (bytes / 1e9).toFixed(1);
+
+const cache = async (): Promise<Finding> => {
+  const folder = defaultCacheFolder();
+  const size = await sizeOf(folder);
+  return { name: 'cache', value: size === undefined ? `${folder} (nothing there yet)` : `${folder}, ${gigabytes(size)} GB` };
+};
+
+const sizeOf = async (folder: string): Promise<number | undefined> => {
+  if (!existsSync(folder)) return undefined;
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+  const sizes = await Promise.all(
+    entries
+      .filter((entry) => entry.isFile())
+      // another process may clean up meanwhile
+      .map((entry) =>
+        stat(join(entry.parentPath, entry.name)).then(
+          ({ size }) => size,
+          () => 0,
+        ),
+      ),
+  );
+  return sizes.reduce((sum, size) => sum + size, 0);
+};
+
+/** Names alone: a key's value is never printed. */
+const keys = (environment: Readonly<Record<string, string | undefined>>): Finding => {
+  const set = Object.keys(environment).filter((name) => (/_API_KEY$/.test(name) || name === 'HF_TOKEN') && environment[name] !== '');
+  return { name: 'keys', value: set.length === 0 ? 'none set' : `${set.sort().join(', ')} (set; values not shown)` };
+};

@@ -1,0 +1,50 @@
+import { Command } from 'commander';
+import type { CommandContext, GlobalOptions } from './command-context.ts';
+import { addDoctor } from './commands/doctor.ts';
+import { failureOf } from './failure.ts';
+import { listenForInterrupts } from './interrupt.ts';
+import { createProgress } from './progress.ts';
+import type { Terminal } from './terminal.ts';
+import { packageVersion } from './version.ts';
+
+/** Hands a command its context; what it throws ends the program. */
+export type Act = <Rest extends unknown[]>(
+  work: (context: CommandContext, ...rest: Rest) => Promise<void>,
+) => (...rest: Rest) => Promise<void>;
+
+/** Runs one command line to its end and returns the exit code: 0, 1 for the user's mistakes, 2 for ours, 130 after Ctrl-C. */
+export const runCommandLine = async (commandLine: readonly string[], terminal: Terminal): Promise<number> => {
+  const program = new Command('retort')
+    .description('Distils a large language model into a small one: prime a teacher, collect its answers, fine-tune a student, measure it.')
+    .version(packageVersion(), '--version')
+    .option('--json', 'results as JSON on standard output', false)
+    .option('--offline', 'ask nothing of the network', false)
+    .option('--quiet', 'no progress', false)
+    .option('--debug', 'stack traces', false)
+    .exitOverride()
+    .configureOutput({ writeOut: terminal.writeOutput, writeErr: terminal.writeMessage });
+  const act: Act =
+    (work) =>
+    async (...rest) => {
+      const options = program.opts<GlobalOptions>();
+      const progress = createProgress(terminal, options);
+      const interrupts = listenForInterrupts(() =>
+        progress.say('Stopping as soon as what is under way is done and saved. Again Ctrl-C: at once.'),
+      );
+      try {
+        await work({ terminal, options, progress, signal: interrupts.signal }, ...rest);
+      } finally {
+        progress.end();
+        interrupts.release();
+      }
+    };
+  for (const add of [addDoctor]) add(program, act);
+  try {
+    await program.parseAsync([...commandLine], { from: 'user' });
+    return 0;
+  } catch (thrown) {
+    const failure = failureOf(thrown, { debug: commandLine.includes('--debug'), commandLine });
+    if (failure.message !== '') terminal.writeMessage(`${failure.message}\n`);
+    return failure.exitCode;
+  }
+};
