@@ -1,4 +1,4 @@
-import { AISDKError, APICallError, InvalidResponseDataError, type LanguageModel, wrapLanguageModel } from 'ai';
+import { AISDKError, APICallError, InvalidResponseDataError, type LanguageModel } from 'ai';
 import { messageOf, UserError } from '../base/errors.ts';
 import { isContentFilter, type ProviderFailure, teacherErrorOf } from './provider-failure.ts';
 import { separateReasoning } from './reasoning.ts';
@@ -19,7 +19,7 @@ export interface AiSdkTeacherOptions {
   /** Parameters that are not sent, since this model refuses them. */
   readonly omit?: readonly OmittableParameter[];
   /** Handed on to the provider as the AI SDK defines it. */
-  readonly providerOptions?: Parameters<Model['doGenerate']>[0]['providerOptions'];
+  readonly providerOptions?: Parameters<OlderModel['doGenerate']>[0]['providerOptions'];
   /** Takes credentials out of errors; what looks like one is taken out in any case. */
   readonly redact?: Redact;
   /** Milliseconds since 1970, for a Retry-After that names a date. */
@@ -27,21 +27,21 @@ export interface AiSdkTeacherOptions {
   readonly release?: () => Promise<void>;
 }
 
-/** The AI SDK's current interface of a language model; `wrapLanguageModel` makes one of the older kind. */
-type Model = ReturnType<typeof wrapLanguageModel>;
+/** The AI SDK's current interface of a language model, and the one before it, which many providers still have. */
+type Model = Extract<LanguageModel, { specificationVersion: 'v3' }>;
+type OlderModel = Extract<LanguageModel, { specificationVersion: 'v2' }>;
 type Generated = Awaited<ReturnType<Model['doGenerate']>>;
+type OlderGenerated = Awaited<ReturnType<OlderModel['doGenerate']>>;
 
 /**
  * Any language model of the AI SDK as a teacher: `aiSdkTeacher(anthropic('claude-…'))`. It asks once for each request; when to ask again is
  * the collector's business, which can go on after a kill.
  */
-export const aiSdkTeacher = (languageModel: LanguageModel, options: AiSdkTeacherOptions = {}): Teacher => {
-  if (typeof languageModel === 'string')
+export const aiSdkTeacher = (model: LanguageModel, options: AiSdkTeacherOptions = {}): Teacher => {
+  if (typeof model === 'string')
     throw new UserError(
-      `Expected a language model of the AI SDK, came the name ${JSON.stringify(languageModel)}, which would go through a gateway. Make the model with its provider.`,
+      `Expected a language model of the AI SDK, came the name ${JSON.stringify(model)}, which would go through a gateway. Make the model with its provider.`,
     );
-  // The wrapper's types know the current interface alone; at run time it converts models of the older one.
-  const model = wrapLanguageModel({ model: languageModel as Extract<LanguageModel, { specificationVersion: 'v3' }>, middleware: [] });
   const { omit = [], timeoutMs = 600_000, redact = redactor([]), now = () => Date.now(), providerOptions, release } = options;
   const settings = omit.length === 0 ? {} : { settings: { omit: [...omit].sort().join(' ') } };
   const identity: TeacherIdentity = { kind: 'ai-sdk', provider: model.provider, model: model.modelId, ...settings, ...options.identity };
@@ -51,7 +51,9 @@ export const aiSdkTeacher = (languageModel: LanguageModel, options: AiSdkTeacher
     const timeout = AbortSignal.timeout(timeoutMs);
     const abortSignal = request.signal === undefined ? timeout : AbortSignal.any([request.signal, timeout]);
     try {
-      const generated = await model.doGenerate({ ...callOptions(request, omit), abortSignal, ...(providerOptions && { providerOptions }) });
+      const callOptions = { ...samplingOptions(request, omit), abortSignal, ...(providerOptions && { providerOptions }) };
+      const generated =
+        model.specificationVersion === 'v3' ? await model.doGenerate(callOptions) : newerForm(await model.doGenerate(callOptions));
       return answerOf(generated, where, redact);
     } catch (thrown) {
       if (thrown instanceof TeacherError) throw thrown;
@@ -66,7 +68,8 @@ export const aiSdkTeacher = (languageModel: LanguageModel, options: AiSdkTeacher
   return { identity, concurrency: options.concurrency ?? 8, generate, release: release ?? (() => Promise.resolve()) };
 };
 
-const callOptions = ({ messages, sampling }: TeacherRequest, omit: readonly OmittableParameter[]): Parameters<Model['doGenerate']>[0] => ({
+/** In the form that both interfaces take. */
+const samplingOptions = ({ messages, sampling }: TeacherRequest, omit: readonly OmittableParameter[]) => ({
   prompt: messages.map(({ role, content }) =>
     role === 'system' ? { role, content } : { role, content: [{ type: 'text' as const, text: content }] },
   ),
@@ -75,6 +78,21 @@ const callOptions = ({ messages, sampling }: TeacherRequest, omit: readonly Omit
   // 1 is every provider's default, and some refuse it beside a temperature.
   ...(omit.includes('topP') || sampling.topP === 1 ? {} : { topP: sampling.topP }),
   ...(omit.includes('seed') ? {} : { seed: sampling.seed }),
+});
+
+/** What is read of an answer, in either interface. */
+type GeneratedAnswer = Pick<Generated, 'finishReason' | 'usage' | 'response'> & {
+  readonly content: readonly (Generated['content'][number] | OlderGenerated['content'][number])[];
+};
+
+const newerForm = ({ content, finishReason, usage, response }: OlderGenerated): GeneratedAnswer => ({
+  content,
+  finishReason: { unified: finishReason === 'unknown' ? 'other' : finishReason, raw: finishReason },
+  usage: {
+    inputTokens: { total: usage.inputTokens, noCache: undefined, cacheRead: usage.cachedInputTokens, cacheWrite: undefined },
+    outputTokens: { total: usage.outputTokens, text: undefined, reasoning: usage.reasoningTokens },
+  },
+  ...(response && { response }),
 });
 
 const finishReasons: Record<Generated['finishReason']['unified'], FinishReason> = {
@@ -86,7 +104,7 @@ const finishReasons: Record<Generated['finishReason']['unified'], FinishReason> 
   other: 'other',
 };
 
-const answerOf = (generated: Generated, where: string, redact: Redact): TeacherAnswer => {
+const answerOf = (generated: GeneratedAnswer, where: string, redact: Redact): TeacherAnswer => {
   const textOf = (type: 'text' | 'reasoning'): string =>
     generated.content.flatMap((part) => (part.type === type ? [part.text] : [])).join('');
   const separated = separateReasoning(textOf('text'));
