@@ -34,12 +34,15 @@ const onnxDataTypes: Record<DataType, number> = {
 export const writeOnnx = (graph: Graph, weights: Weights = new Map()): Uint8Array => {
   const names = new Map<Value, string>();
   const constants = new Map<HostTensor, string>();
+  const given = new Set([...graph.inputs.keys(), ...graph.outputs.keys()]);
+  /** A name for something inside, which no input and no output of the graph has. */
+  const inner = (name: string): string => (given.has(name) ? inner(`${name}_`) : name);
   const graphProto = new MessageWriter().string(2, 'retort');
 
   const nameOfConstant = (tensor: HostTensor): string => {
     const known = constants.get(tensor);
     if (known !== undefined) return known;
-    const name = `constant_${constants.size}`;
+    const name = inner(`constant_${constants.size}`);
     constants.set(tensor, name);
     graphProto.message(5, tensorProto(name, tensor));
     return name;
@@ -64,7 +67,7 @@ export const writeOnnx = (graph: Graph, weights: Weights = new Map()): Uint8Arra
   }
   graph.nodes.forEach((node, nodeIndex) => {
     node.outputs.forEach((value, outputIndex) => {
-      if (!names.has(value)) names.set(value, `${node.op.name}_${nodeIndex}_${outputIndex}`);
+      if (!names.has(value)) names.set(value, inner(`${node.op.name}_${nodeIndex}_${outputIndex}`));
     });
     graphProto.message(1, nodeProto(node, `${node.op.name}_${nodeIndex}`, nameOf, nameOfConstant));
   });

@@ -24,7 +24,10 @@ export class MessageWriter {
   }
 
   message(field: number, value: MessageWriter): this {
-    return this.#append(varintBytes((BigInt(field) << 3n) | 2n), varintBytes(BigInt(value.#size)), ...value.#chunks);
+    this.#append(varintBytes((BigInt(field) << 3n) | 2n), varintBytes(BigInt(value.#size)));
+    // One by one: a graph's message has more chunks than a call may have arguments.
+    for (const chunk of value.#chunks) this.#append(chunk);
+    return this;
   }
 
   finish(): Uint8Array {
