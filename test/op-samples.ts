@@ -351,9 +351,21 @@ const normalisationOps = (): Record<string, OpSamples> => {
     samples: rowShapes.map((shape) => ({ inputs: [floats(random, shape)], build })),
     misfits: [{ inputs: [f32()], build: (x) => build(x as Value) }],
   });
+  const chosen = (x: HostTensor, indices: HostTensor): Sample => ({
+    inputs: [x, indices],
+    build: (values, places) => ops.gatherElements(ops.logSoftmax(values as Value), places as Value, -1),
+  });
   return {
     softmax: overRows(ops.softmax),
-    logSoftmax: overRows(ops.logSoftmax),
+    logSoftmax: joined(overRows(ops.logSoftmax), {
+      // A few chosen log-probabilities, whose gradient is summed apart; the last reads fewer rows than there are, and goes the long way.
+      samples: [
+        chosen(floats(random, [3, 7]), listed('int64', [3, 1], [6, 0, 3])),
+        chosen(floats(random, [2, 2, 5]), listed('int32', [2, 2, 3], [4, 4, 0, 1, 2, 3, 0, 0, 0, 3, 1, 4])),
+        chosen(floats(random, [3, 7]), listed('int64', [2, 2], [6, 0, 3, 3])),
+      ],
+      misfits: [],
+    }),
     rmsNorm: {
       samples: [
         ...rowShapes.map((shape) => ({

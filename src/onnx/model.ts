@@ -1,7 +1,8 @@
 import { InternalError } from '../base/errors.ts';
 import type { Graph } from '../graph/graph.ts';
-import { type DataType, describeType, type HostTensor, sameShape, type TensorType } from '../graph/tensor-type.ts';
+import { describeType, type HostTensor, sameShape, type TensorType } from '../graph/tensor-type.ts';
 import type { Node, OnnxAttribute, Value } from '../graph/value.ts';
+import { onnxTypeCodes } from '../ops/onnx-constants.ts';
 import { MessageWriter } from './protobuf.ts';
 
 /** Where the bytes of a weight lie: in a file beside the model, so that ONNX Runtime maps them rather than copies. */
@@ -15,20 +16,9 @@ export interface ExternalWeight {
 /** Inputs of the graph that become initialisers, by name: their bytes, or where they lie. */
 export type Weights = ReadonlyMap<string, HostTensor | ExternalWeight>;
 
-// Field numbers and element types are those of onnx.proto3; IR version 10 came with the standard operator set 21.
+// Field numbers are those of onnx.proto3; IR version 10 came with the standard operator set 21.
 const irVersion = 10;
 const standardOpset = 21;
-
-const onnxDataTypes: Record<DataType, number> = {
-  float32: 1,
-  uint8: 2,
-  int8: 3,
-  int32: 6,
-  int64: 7,
-  bool: 9,
-  float16: 10,
-  float64: 11,
-};
 
 /** A graph as the bytes of an ONNX model. Its inputs and outputs keep their names; inputs among `weights` become initialisers. */
 export const writeOnnx = (graph: Graph, weights: Weights = new Map()): Uint8Array => {
@@ -126,14 +116,14 @@ const attributeProto = (name: string, attribute: OnnxAttribute): MessageWriter =
 const valueInfo = (name: string, type: TensorType): MessageWriter => {
   const shape = new MessageWriter();
   for (const size of type.shape) shape.message(1, new MessageWriter().varint(1, size));
-  const tensorType = new MessageWriter().varint(1, onnxDataTypes[type.dataType]).message(2, shape);
+  const tensorType = new MessageWriter().varint(1, onnxTypeCodes[type.dataType]).message(2, shape);
   return new MessageWriter().string(1, name).message(2, new MessageWriter().message(1, tensorType));
 };
 
 const tensorHeader = (name: string, type: TensorType): MessageWriter => {
   const proto = new MessageWriter();
   for (const size of type.shape) proto.varint(1, size);
-  return proto.varint(2, onnxDataTypes[type.dataType]).string(8, name);
+  return proto.varint(2, onnxTypeCodes[type.dataType]).string(8, name);
 };
 
 const tensorProto = (name: string, { data, ...type }: HostTensor): MessageWriter =>

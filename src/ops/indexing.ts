@@ -1,8 +1,8 @@
 import { ShapeError } from '../base/errors.ts';
 import { describeType, elementCount, normalAxis, type Shape, sameShape, type TensorType } from '../graph/tensor-type.ts';
-import { apply, type Op, type Value } from '../graph/value.ts';
-import { expand } from './broadcasting.ts';
-import { cast, less } from './elementwise.ts';
+import { type AnyOp, apply, type Node, type Op, type Value } from '../graph/value.ts';
+import { expand, expandOp } from './broadcasting.ts';
+import { cast, castOp, less, lessOp } from './elementwise.ts';
 import { numbersOf, offsetsOf, packTensor, stridesOf } from './host-tensors.ts';
 import { reshape, slice, transpose } from './shape.ts';
 
@@ -179,3 +179,27 @@ export const scatterElementsAddOp: Op<readonly [Value, Value, Value], readonly [
 /** target with each update added at the element that `gatherElements` would read; repeated indices add up. */
 export const scatterElementsAdd = (target: Value, indices: Value, updates: Value, axis: number): Value =>
   apply(scatterElementsAddOp, [target, indices, updates], { axis: normalAxis(axis, target.type.shape.length) })[0];
+
+/**
+ * What was scattered and where, if the value is the gradient that `gatherElements` makes and zero everywhere else. A rule may use it to
+ * spare itself passes over zeros.
+ */
+export const scatteredOverZeros = (
+  value: Value,
+): { readonly indices: Value; readonly updates: Value; readonly axis: number } | undefined => {
+  const node = madeBy(value, scatterElementsAddOp);
+  const [target, indices, updates] = node?.inputs ?? [];
+  if (node === undefined || target === undefined || indices === undefined || updates === undefined || !isZeroAtRunTime(target))
+    return undefined;
+  return { indices, updates, axis: (node.attributes as Axis).axis };
+};
+
+/** Whether `zerosAtRunTime` made the value: a cast of something being less than itself, repeated. */
+const isZeroAtRunTime = (value: Value): boolean => {
+  const flag = madeBy(madeBy(value, expandOp)?.inputs[0], castOp)?.inputs[0];
+  const [a, b] = madeBy(flag, lessOp)?.inputs ?? [];
+  return a !== undefined && a === b;
+};
+
+const madeBy = (value: Value | undefined, op: AnyOp): Node | undefined =>
+  value?.origin.kind === 'node' && value.origin.node.op === op ? value.origin.node : undefined;

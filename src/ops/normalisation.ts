@@ -4,6 +4,7 @@ import { apply, type Op, scalar, type Value } from '../graph/value.ts';
 import { reduceSum, sumTo } from './broadcasting.ts';
 import { add, exp, mul, neg, sub } from './elementwise.ts';
 import { numbersOf, packTensor } from './host-tensors.ts';
+import { scatterElementsAdd, scatteredOverZeros } from './indexing.ts';
 
 type Unary = Op<readonly [Value], readonly [Value]>;
 
@@ -66,10 +67,18 @@ export const logSoftmaxOp: Unary = {
       }),
     ),
   ],
-  // y = log softmax(x): dx = g - exp(y)·Σ g
+  // y = log softmax(x): dx = g - exp(y)·Σ g. Where g is zero but at a few chosen elements, as for the likelihood of targets, those are
+  // summed and added alone: over 49,152 words that saves three passes of six.
   gradient: {
     kind: 'exact',
-    vjp: ({ outputs: [y], cotangent: g }) => [sub(g, mul(exp(y), reduceSum(g, [-1], true)))],
+    vjp: ({ outputs: [y], cotangent: g }) => {
+      const chosen = scatteredOverZeros(g);
+      if (chosen?.axis === y.type.shape.length - 1 && chosen.indices.type.shape.slice(0, -1).join() === y.type.shape.slice(0, -1).join()) {
+        const spread = mul(exp(y), neg(reduceSum(chosen.updates, [-1], true)));
+        return [scatterElementsAdd(spread, chosen.indices, chosen.updates, -1)];
+      }
+      return [sub(g, mul(exp(y), reduceSum(g, [-1], true)))];
+    },
   },
   toOnnx: () => ({ opType: 'LogSoftmax', attributes: { axis: { int: -1 } } }),
 };
