@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { copyFile, readdir } from 'node:fs/promises';
+import { copyFile, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { InternalError, UserError } from '../base/errors.ts';
 import { writeJsonAtomic } from '../base/folders.ts';
@@ -72,16 +72,19 @@ export const writeMerged = async (
     });
   const path = join(folder, weightsName);
   await writeSafetensors(path, tensors, { format: 'pt' });
-  await checkWritten(path, written, format);
-  const report = reportOf(written);
-  if (report.changedShare === 0) {
-    throw new UserError(
-      `Merging changed no weight: the adapter is ${isZero(adapter) ? 'zero, so it was not trained' : `too small for ${format}; use float32`}. ` +
-        `${path} equals the base model.`,
-    );
+  try {
+    await checkWritten(path, written, format);
+    const report = reportOf(written);
+    if (report.changedShare === 0) {
+      const why = isZero(adapter) ? 'its B is zero, so it was not trained' : `its update is too small for ${format}; use float32`;
+      throw new UserError(`Merging the adapter into ${source.folder} changes no weight: ${why}. Nothing was written.`);
+    }
+    await writeConfiguration(folder, source, format);
+    return report;
+  } catch (error) {
+    await rm(path, { force: true });
+    throw error;
   }
-  await writeConfiguration(folder, source, format);
-  return report;
 };
 
 const weightsName = 'model.safetensors';
@@ -192,7 +195,8 @@ const writeConfiguration = async (
 ): Promise<void> => {
   const present = await readdir(from.folder);
   for (const name of copiedFiles.filter((file) => present.includes(file))) await copyFile(join(from.folder, name), join(folder, name));
-  if (!present.includes('tokenizer.json')) {
+  const hasTokenizerInside = !present.includes('tokenizer.json') && present.some((name) => name.endsWith('.gguf'));
+  if (hasTokenizerInside) {
     const { tokenizerJson, tokenizerConfigJson } = await from.tokenizerFiles();
     await writeJsonAtomic(join(folder, 'tokenizer.json'), tokenizerJson);
     await writeJsonAtomic(join(folder, 'tokenizer_config.json'), tokenizerConfigJson);
