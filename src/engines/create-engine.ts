@@ -1,5 +1,11 @@
 import type { Engine, EngineSpecification } from './engine.ts';
 import { onnxEngine } from './onnx-engine.ts';
+import { workerEngine } from './worker-engine.ts';
+
+const layouts: Record<EngineSpecification['layout'], (specification: EngineSpecification) => Promise<Engine>> = {
+  thread: onnxEngine,
+  worker: workerEngine,
+};
 
 /** Makes an engine from its specification. Whoever makes it releases it. */
-export const createEngine = async (specification: EngineSpecification): Promise<Engine> => onnxEngine(specification);
+export const createEngine = (specification: EngineSpecification): Promise<Engine> => layouts[specification.layout](specification);

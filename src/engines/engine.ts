@@ -16,9 +16,9 @@ export interface Engine {
   forward(rows: readonly TokenRow[], loss: LossSpecification): Promise<LossSums[]>;
   /**
    * Answers to prompts of token ids, in their order, each from a random stream of its own: the batch it ran in changes nothing but
-   * rounding. `onSample` hears of each as it is finished, in any order, so that it can be kept at once.
+   * rounding. Ends early, with the signal's reason, when it is aborted; what was finished has been handed out by then.
    */
-  sample(requests: readonly SampleRequest[], options: SampleOptions, onSample?: (index: number, sample: Sample) => void): Promise<Sample[]>;
+  sample(requests: readonly SampleRequest[], options: SampleOptions, control?: SampleControl): Promise<Sample[]>;
   /** The log-probability of every token given those before it, and on request the logits at chosen positions or named inner values. */
   score(rows: readonly ScoreRequest[]): Promise<Score[]>;
   /** Trainable parameters by name, as they are now. */
@@ -124,6 +124,13 @@ export interface SampleOptions {
   readonly endTokens: readonly number[];
   /** Sequences decoded together; absent: chosen by the engine. */
   readonly batchSize?: number;
+}
+
+/** What does not change the samples: the only part of a call that is not data. */
+export interface SampleControl {
+  /** Hears of each sample as it is finished, in any order, so that it can be kept at once. */
+  readonly onSample?: (index: number, sample: Sample) => void;
+  readonly signal?: AbortSignal;
 }
 
 export interface Sample {

@@ -165,7 +165,7 @@ const engineOf = (specification: EngineSpecification, model: LoadedModel): Engin
       runsSinceStep = 0;
       return { gradientNorm: norm };
     },
-    sample: async (requests, options, onSample = () => undefined) => {
+    sample: async (requests, options, control = {}) => {
       if (requests.length === 0) return [];
       checkSampleRequests(requests, options, decoder);
       return sampleAll(
@@ -178,7 +178,7 @@ const engineOf = (specification: EngineSpecification, model: LoadedModel): Engin
         },
         requests,
         options,
-        onSample,
+        control,
       );
     },
     score: async (requests) => {

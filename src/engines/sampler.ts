@@ -3,7 +3,7 @@ import type { HostTensor } from '../graph/tensor-type.ts';
 import type { Decoder } from '../models/decoder.ts';
 import type { Program } from '../runtime/program.ts';
 import { lengthBucket } from './buckets.ts';
-import type { Sample, SampleOptions, SampleRequest } from './engine.ts';
+import type { Sample, SampleControl, SampleOptions, SampleRequest } from './engine.ts';
 import { pickToken } from './pick-token.ts';
 import { cacheName, presentName } from './step-graphs.ts';
 
@@ -41,7 +41,7 @@ export const sampleAll = async (
   programs: SamplerPrograms,
   requests: readonly SampleRequest[],
   options: SampleOptions,
-  onSample: (index: number, sample: Sample) => void,
+  { onSample, signal }: SampleControl,
 ): Promise<Sample[]> => {
   const { decoder } = programs;
   const samples: Sample[] = [];
@@ -62,11 +62,12 @@ export const sampleAll = async (
     const { tokens, logProbabilities } = running;
     const sample: Sample = { tokens, logProbabilities, finishReason: stopped ? 'stop' : 'length' };
     samples[running.requestIndex] = sample;
-    onSample(running.requestIndex, sample);
+    onSample?.(running.requestIndex, sample);
     return true;
   };
 
   for (;;) {
+    signal?.throwIfAborted();
     for (let place = 0; place < batch; place++) {
       while (places[place] === undefined) {
         const next = queue.shift();

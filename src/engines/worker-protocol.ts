@@ -1,0 +1,30 @@
+import type { Engine, EngineInformation, EngineSpecification, Sample } from './engine.ts';
+
+/** Calls that are sent to the worker as they are: a method's name and its arguments, all data. */
+export type CalledMethod = Exclude<keyof Engine, 'information' | 'release'>;
+
+/** To the worker. */
+export type Request =
+  | { readonly kind: 'call'; readonly id: number; readonly method: CalledMethod; readonly arguments: readonly unknown[] }
+  /** Aborts the sampling that is under way under this id. */
+  | { readonly kind: 'abort'; readonly id: number }
+  /** Ends the worker when the call under way is done: it must never be ended inside a run, which aborts the process. */
+  | { readonly kind: 'release' };
+
+/** From the worker. */
+export type Reply =
+  | { readonly kind: 'ready'; readonly information: EngineInformation }
+  | { readonly kind: 'failed'; readonly error: SentError }
+  | { readonly kind: 'result'; readonly id: number; readonly result: unknown }
+  | { readonly kind: 'error'; readonly id: number; readonly error: SentError }
+  | { readonly kind: 'sample'; readonly id: number; readonly index: number; readonly sample: Sample };
+
+/** An error's class does not survive the way between threads, and it decides the exit code: it travels as a name. */
+export interface SentError {
+  readonly name: string;
+  readonly message: string;
+  readonly stack: string | undefined;
+  readonly isUserError: boolean;
+}
+
+export type WorkerSpecification = EngineSpecification & { readonly layout: 'worker' };
