@@ -240,7 +240,8 @@ const rejudge = async (planned: readonly PlannedAnswer[], { folder, accept = [] 
   const changed = planned.filter(({ requestKey }) => {
     const answer = store.answers.get(requestKey);
     if (answer === undefined || answer.status === 'rejected' || answer.reason === 'unanswered' || answer.reason === 'refused') return false;
-    return judge(answer, accept).status !== answer.status;
+    const verdict = judge(answer, accept);
+    return verdict.status !== answer.status || ('reason' in verdict && verdict.reason !== answer.reason);
   });
   if (changed.length === 0) return;
   const keys = changed.map(({ requestKey }) => requestKey);
