@@ -2,7 +2,7 @@ import { AISDKError, APICallError, InvalidResponseDataError, type LanguageModel 
 import { messageOf, UserError } from '../base/errors.ts';
 import { isContentFilter, type ProviderFailure, teacherErrorOf } from './provider-failure.ts';
 import { separateReasoning } from './reasoning.ts';
-import { excerptOf, type Redact, redactor } from './redact.ts';
+import { excerptOf, type Redact, redactor, wholeSecretsOut } from './redact.ts';
 import type { FinishReason, RateLimit, Teacher, TeacherAnswer, TeacherIdentity, TeacherRequest, Usage } from './teacher.ts';
 import { TeacherError } from './teacher-error.ts';
 
@@ -20,8 +20,8 @@ export interface AiSdkTeacherOptions {
   readonly omit?: readonly OmittableParameter[];
   /** Handed on to the provider as the AI SDK defines it. */
   readonly providerOptions?: Parameters<OlderModel['doGenerate']>[0]['providerOptions'];
-  /** Takes credentials out of errors; what looks like one is taken out in any case. */
-  readonly redact?: Redact;
+  /** Taken out of errors and answers, should a server quote them; what looks like a credential is taken out of errors in any case. */
+  readonly secrets?: readonly string[];
   /** Milliseconds since 1970, for a Retry-After that names a date. */
   readonly now?: () => number;
   readonly release?: () => Promise<void>;
@@ -42,7 +42,8 @@ export const aiSdkTeacher = (model: LanguageModel, options: AiSdkTeacherOptions 
     throw new UserError(
       `Expected a language model of the AI SDK, came the name ${JSON.stringify(model)}, which would go through a gateway. Make the model with its provider.`,
     );
-  const { omit = [], timeoutMs = 600_000, redact = redactor([]), now = () => Date.now(), providerOptions, release } = options;
+  const { omit = [], timeoutMs = 600_000, secrets = [], now = () => Date.now(), providerOptions, release } = options;
+  const redact = redactor(secrets);
   const settings = omit.length === 0 ? {} : { settings: { omit: [...omit].sort().join(' ') } };
   const identity: TeacherIdentity = { kind: 'ai-sdk', provider: model.provider, model: model.modelId, ...settings, ...options.identity };
   const where = `${identity.model} at ${identity.location ?? identity.provider ?? 'its provider'}`;
@@ -54,7 +55,7 @@ export const aiSdkTeacher = (model: LanguageModel, options: AiSdkTeacherOptions 
       const callOptions = { ...samplingOptions(request, omit), abortSignal, ...(providerOptions && { providerOptions }) };
       const generated =
         model.specificationVersion === 'v3' ? await model.doGenerate(callOptions) : newerForm(await model.doGenerate(callOptions));
-      return answerOf(generated, where, redact);
+      return answerOf(generated, where, secrets);
     } catch (thrown) {
       if (thrown instanceof TeacherError) throw thrown;
       request.signal?.throwIfAborted();
@@ -104,9 +105,10 @@ const finishReasons: Record<Generated['finishReason']['unified'], FinishReason> 
   other: 'other',
 };
 
-const answerOf = (generated: GeneratedAnswer, where: string, redact: Redact): TeacherAnswer => {
+const answerOf = (generated: GeneratedAnswer, where: string, secrets: readonly string[]): TeacherAnswer => {
+  const hide = wholeSecretsOut(secrets);
   const textOf = (type: 'text' | 'reasoning'): string =>
-    generated.content.flatMap((part) => (part.type === type ? [part.text] : [])).join('');
+    hide(generated.content.flatMap((part) => (part.type === type ? [part.text] : [])).join(''));
   const separated = separateReasoning(textOf('text'));
   const reasoning = textOf('reasoning') || separated.reasoning;
   const finishReason = finishReasons[generated.finishReason.unified];
@@ -120,7 +122,7 @@ const answerOf = (generated: GeneratedAnswer, where: string, redact: Redact): Te
     ...(reasoning === undefined ? {} : { reasoning }),
     finishReason,
     ...(usage && { usage }),
-    ...(reportedModel === undefined ? {} : { reportedModel: redact(reportedModel) }),
+    ...(reportedModel === undefined ? {} : { reportedModel: hide(reportedModel) }),
     ...(rateLimit && { rateLimit }),
   };
 };

@@ -3,7 +3,6 @@ import { UserError } from '../base/errors.ts';
 import { aiSdkTeacher, type OmittableParameter } from './ai-sdk.ts';
 import { httpFetch } from './http-fetch.ts';
 import { type Environment, isLoopback, keyFor, parseBaseUrl } from './provider-keys.ts';
-import { redactor } from './redact.ts';
 import type { Teacher, TeacherIdentity } from './teacher.ts';
 
 export interface OpenAiCompatibleOptions {
@@ -69,7 +68,7 @@ export const openAiCompatibleTeacher = (options: OpenAiCompatibleOptions): Teach
     identity,
     concurrency,
     omit,
-    redact: redactor(key === undefined ? [] : [key]),
+    secrets: key === undefined ? [] : [key],
     ...(options.timeoutMs === undefined ? {} : { timeoutMs: options.timeoutMs }),
     ...(options.reasoningEffort === undefined ? {} : { providerOptions: { teacher: { reasoningEffort: options.reasoningEffort } } }),
     release: async () => http.release(),
