@@ -5,7 +5,7 @@
 import { randomFrom } from '../src/base/random.ts';
 import { bootstrapInterval } from '../src/evaluation/bootstrap.ts';
 import { compareScores } from '../src/evaluation/compare-arms.ts';
-import { crossedMean, mean, proportionPseudo, variance } from '../src/evaluation/crossed.ts';
+import { crossedMean, mean, meanSquares, proportionPseudo, variance } from '../src/evaluation/crossed.ts';
 import { normalQuantile, studentQuantile } from '../src/evaluation/distributions.ts';
 import { holm } from '../src/evaluation/holm.ts';
 import { type Interval, wilsonInterval } from '../src/evaluation/proportion.ts';
@@ -55,6 +55,12 @@ const estimators: Record<string, (table: Table, study: number) => Interval> = {
       return sum / (table.length * drawn.length);
     };
     return bootstrapInterval(table[0]?.length ?? 0, statistic, random, { drawCount: 400 });
+  },
+  'crossed, Hillis without a floor': (table) => {
+    const { seed, question, error } = meanSquares(table);
+    const bracket = seed + Math.max(question - error, 0);
+    const quantile = studentQuantile(0.975, bracket ** 2 / (seed ** 2 / (table.length - 1)));
+    return wald(mean(table.map(mean)), Math.sqrt(bracket / (table.length * (table[0]?.length ?? 0))), quantile);
   },
   'crossed, without pseudo-questions': (table) => crossedMean(table).interval,
   'crossed (used)': (table) => compareScores(table, [(table[0] ?? []).map(() => 0)]).interval,

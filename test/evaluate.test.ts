@@ -226,7 +226,16 @@ describe('scoreAnswers', () => {
 
   it('scores answers from elsewhere in any order, whatever other fields they have', async (t) => {
     const file = await fileFor(t);
-    await writeFile(file, lines([{ id: 'q0', text: 'it is 1', finishReason: 'length', tokenCount: 3 }, ...answers.slice(1)].reverse()));
+    await writeFile(
+      file,
+      lines(
+        [
+          { id: 'q0', text: 'it is 1', finishReason: 'length', tokenCount: 3 },
+          { id: 'q1', answer: '#### 2' },
+          ...answers.slice(2),
+        ].reverse(),
+      ),
+    );
     const scored = await scoreAnswers({ file, task, examples });
     assert.deepEqual(
       scored.map(({ id, strict, flexible }) => [id, strict, flexible]),
@@ -253,6 +262,7 @@ describe('scoreAnswers', () => {
     await rejects(lines([...answers, { id: 'q1', text: '' }]), /answers\.jsonl:6: a second answer to question "q1"/);
     await rejects(lines([{ id: 'q0', texts: 'x' }]), /answers\.jsonl:1: .*Is "texts" the text\?/);
     await rejects(`${lines(answers)}{"id":`, /answers\.jsonl:6: the last line is not whole/);
+    await rejects(lines([{ id: 'q0', text: 'x', answer: 'y' }]), /which is the answer, text or answer\?/);
     await rejects('[]\n', /expected \{"id"/);
   });
 });

@@ -138,7 +138,7 @@ describe('Holm’s correction', () => {
 });
 
 describe('the mean over questions and seeds', () => {
-  it('has statsmodels’ mean squares and Hillis’s interval on them', () => {
+  it('has statsmodels’ mean squares, and Hillis’s interval with the floor on them', () => {
     for (const row of golden.crossed) {
       const squares = meanSquares(row.table);
       isNear(squares.seed, row.seed, 1e-10);
@@ -159,6 +159,21 @@ describe('the mean over questions and seeds', () => {
     const five = crossedMean([row, row, row, row, row]);
     isNear(five.standardError, one.standardError, 1e-12);
     assert.equal(five.mean, one.mean);
+  });
+
+  it('is never narrower than that of the questions alone, however well seeds happen to agree (law)', () => {
+    for (let study = 0; study < 50; study++) {
+      const [table = []] = simulateArms(
+        { level: 0, effect: 0, questionDeviation: 0.5, questionArmDeviation: 0, seedDeviation: 0, residualDeviation: 0 },
+        1,
+        5,
+        50,
+        randomFrom(study, 'agree'),
+      );
+      const perQuestion = (table[0] ?? []).map((_, question) => mean(table.map((row) => row[question] ?? 0)));
+      const questionsAlone = crossedMean([perQuestion]).standardError;
+      assert.ok(crossedMean(table).standardError >= questionsAlone * (1 - 1e-12));
+    }
   });
 
   it('below five seeds speaks of questions alone', () => {

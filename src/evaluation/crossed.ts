@@ -48,10 +48,12 @@ export const proportionPseudo: readonly number[] = [0, 0, 1, 1];
  * The mean of a table of questions × seeds, with an interval that does not take answers to one question, or of one trained student, for
  * independent. From five seeds on, questions and seeds are both random and crossed, as cases and readers are in studies of readers:
  *
- *   V = (MS_seed + max(MS_question − MS_error, 0)) / (questions · seeds),   t with df = (V's bracket)² / (MS_seed² / (seeds − 1))
+ *   V = (max(MS_seed, MS_error) + max(MS_question − MS_error, 0)) / (questions · seeds)
+ *   t with df = (V's bracket)² / (MS_seed² / (seeds − 1)), or questions − 1 where MS_seed ≤ MS_error: no spread between seeds was seen
  *
- * (Dorfman, Berbaum and Metz 1992 with Hillis's degrees of freedom, Statistics in Medicine 26, 2007). Below five: the mean over seeds of
- * each question, questions alone being random. Chosen by simulation: `npm run bench -- statistics`.
+ * (Dorfman, Berbaum and Metz 1992 with Hillis's degrees of freedom, Statistics in Medicine 26, 2007; the floor on MS_seed is ours: seeds
+ * that happen to agree never make the interval narrower than that of their questions.) Below five seeds: the mean over seeds of each
+ * question, questions alone being random. Chosen by simulation: bench/statistics.ts.
  */
 export const crossedMean = (table: SeedTable, options: MeanOptions = {}): MeanEstimate => {
   const { confidence = 0.95, pseudo = [] } = options;
@@ -90,11 +92,10 @@ const crossedSpread = (table: SeedTable): Spread => {
   const { seed, question, error } = meanSquares(table);
   const seedCount = table.length;
   const questionCount = table[0]?.length ?? 0;
-  const bracket = seed + Math.max(question - error, 0);
+  const bracket = Math.max(seed, error) + Math.max(question - error, 0);
   return {
     standardError: Math.sqrt(bracket / (questionCount * seedCount)),
-    // Without any spread between seeds questions alone decide, and of those there are many.
-    degreesOfFreedom: seed === 0 ? Math.max(1, questionCount - 1) : bracket ** 2 / (seed ** 2 / (seedCount - 1)),
+    degreesOfFreedom: seed <= error ? Math.max(1, questionCount - 1) : bracket ** 2 / (seed ** 2 / (seedCount - 1)),
   };
 };
 

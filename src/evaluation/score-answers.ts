@@ -9,8 +9,10 @@ import { scoresOf } from './evaluate.ts';
 const foreignAnswerSchema = z.looseObject({
   /** The question's id in the task's data. */
   id: z.union([z.string(), z.int()]),
-  /** The whole answer, as the model gave it. */
-  text: z.string(),
+  /** The whole answer, as the model gave it, under any one of these names. */
+  text: z.string().optional(),
+  answer: z.string().optional(),
+  completion: z.string().optional(),
   finishReason: z.enum(['stop', 'length', 'content-filter', 'other']).optional(),
   tokenCount: z.int().nonnegative().optional(),
 });
@@ -32,7 +34,10 @@ export interface ScoredAnswer {
 }
 
 export interface ScoreAnswersOptions {
-  /** JSON lines, each `{"id": …, "text": …}` and optionally `finishReason` (`stop` | `length` | …) and `tokenCount`. */
+  /**
+   * JSON lines, each `{"id": …, "text": …}` (or `answer`, or `completion`) and optionally `finishReason` (`stop` | `length` | …) and
+   * `tokenCount`.
+   */
   readonly file: string;
   readonly task: Task;
   /** The questions that were to be answered: each must have one answer, and no other may. */
@@ -70,16 +75,23 @@ export const scoreAnswers = async ({ file, task, examples }: ScoreAnswersOptions
   return examples.flatMap(({ id }) => scored.get(id) ?? []);
 };
 
-const parseForeign = (value: unknown, where: string): z.infer<typeof foreignAnswerSchema> => {
+const textNames = ['text', 'answer', 'completion'] as const;
+
+const parseForeign = (value: unknown, where: string): z.infer<typeof foreignAnswerSchema> & { readonly text: string } => {
   const parsed = foreignAnswerSchema.safeParse(value);
-  if (parsed.success) return parsed.data;
+  const given = parsed.success ? textNames.filter((name) => parsed.data[name] !== undefined) : [];
+  const [name] = given;
+  if (parsed.success && name !== undefined && given.length === 1) return { ...parsed.data, text: parsed.data[name] ?? '' };
+  if (given.length > 1) throw new UserError(`${where}: which is the answer, ${given.join(' or ')}? Keep one of them.`);
   const keys = typeof value === 'object' && value !== null ? Object.keys(value) : [];
   const hints = ['id', 'text'].flatMap((key) => {
     const near = keys.includes(key) ? undefined : nearestName(key, keys);
-    return near === undefined ? [] : [`Is "${near}" the ${key}?`];
+    return near === undefined ? [] : [` Is "${near}" the ${key}?`];
   });
+  const got = keys.length === 0 ? JSON.stringify(value)?.slice(0, 60) : `the fields ${keys.join(', ')}`;
+  const problems = parsed.success ? '' : `\n${z.prettifyError(parsed.error)}`;
   throw new UserError(
-    `${where}: expected {"id": …, "text": …}, an answer to a question of the task; got ${keys.length === 0 ? JSON.stringify(value)?.slice(0, 60) : `the fields ${keys.join(', ')}`}. ${hints.join(' ')}\n${z.prettifyError(parsed.error)}`,
+    `${where}: expected {"id": …, "text": …}, an answer to a question of the task; got ${got}.${hints.join('')}${problems}`,
   );
 };
 

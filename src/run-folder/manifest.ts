@@ -57,6 +57,8 @@ const manifestSchema = z.strictObject({
   protocol: protocolSchema,
   /** Each start of a process on this run: a run may be continued on another machine, and that is then said. */
   sessions: z.array(z.strictObject({ startedAt: time, versions: versionsSchema, machine: machineSchema })).min(1),
+  /** The stages that the config asks for: what is not among the done ones is missing. */
+  plannedStages: z.array(z.string()),
   stages: z.record(z.string(), stageSchema),
   files: z.record(z.string(), z.strictObject({ sha256, sizeBytes: z.int().nonnegative() })),
   warnings: z.array(z.strictObject({ at: time, stage: z.string(), message: z.string() })),

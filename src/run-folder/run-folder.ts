@@ -51,6 +51,8 @@ export interface RunBeginning {
   /** The same with every default filled in: decides whether this is the same run. Holds no credentials. */
   readonly resolvedConfig: Json;
   readonly protocol: Protocol;
+  /** Names of the stages (`stageNames`) that the config asks for, so that a report of an unfinished run can say what is missing. */
+  readonly plannedStages?: readonly string[];
   readonly versions: Versions;
   readonly machine: Machine;
   readonly now?: () => Date;
@@ -91,6 +93,7 @@ export const createRun = async (folder: string, beginning: RunBeginning): Promis
     configHash: hashOf(beginning.resolvedConfig),
     protocol: beginning.protocol,
     sessions: [session],
+    plannedStages: [...(beginning.plannedStages ?? [])],
     stages: {},
     files: {},
     warnings: [],

@@ -132,11 +132,12 @@ export interface FileProblem {
   readonly problem: 'missing' | 'changed';
 }
 
-/** Compares every finished file with the SHA-256 that the manifest holds: edited answers and lost files are found here. */
-export const checkFiles = async (run: RunFolder): Promise<FileProblem[]> => {
+/** Compares every finished file below `folder` with the SHA-256 that the manifest holds: edited answers and lost files are found here. */
+export const checkFiles = async (run: RunFolder, folder = ''): Promise<FileProblem[]> => {
   const { files } = await run.manifest();
   const problems: FileProblem[] = [];
   for (const [file, expected] of Object.entries(files)) {
+    if (!file.startsWith(folder)) continue;
     const path = join(run.path, file);
     const isThere = await stat(path).then(
       (found) => found.isFile(),

@@ -73,7 +73,7 @@ def holm():
 
 
 def crossed():
-    """Mean squares by statsmodels' analysis of variance of seeds and questions as factors, Hillis's formula on top of them."""
+    """Mean squares by statsmodels' analysis of variance of seeds and questions as factors, Hillis's formula, with our floor, on top of them."""
     import pandas
     from statsmodels.formula.api import ols
     from statsmodels.stats.anova import anova_lm
@@ -91,9 +91,9 @@ def crossed():
         )
         fit = anova_lm(ols("value ~ C(seed) + C(question)", frame).fit())
         ms_seed, ms_question, ms_error = (float(fit.loc[name, "mean_sq"]) for name in ["C(seed)", "C(question)", "Residual"])
-        bracket = ms_seed + max(ms_question - ms_error, 0)
+        bracket = max(ms_seed, ms_error) + max(ms_question - ms_error, 0)
         error = (bracket / (seeds * questions)) ** 0.5
-        df = bracket**2 / (ms_seed**2 / (seeds - 1))
+        df = bracket**2 / (ms_seed**2 / (seeds - 1)) if ms_seed > ms_error else questions - 1
         half = stats.t.ppf(0.975, df) * error
         centre = float(table.mean())
         rows.append(

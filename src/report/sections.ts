@@ -1,0 +1,210 @@
+import { differenceRange, differenceText, measureUnits, percent, pValueText } from '../evaluation/number-text.ts';
+import type { Interval } from '../evaluation/proportion.ts';
+import type { GroupMean, RunSummary, Share, SummaryComparison, SummaryGroup, SummaryRow } from '../evaluation/summary.ts';
+
+/** One part of a report, in a form that terminal, Markdown and page render alike. */
+export interface ReportSection {
+  readonly heading: string;
+  /** What the numbers are and how to read them. */
+  readonly notes: readonly string[];
+  readonly table?: ReportTable;
+  readonly items?: readonly string[];
+}
+
+export interface ReportTable {
+  readonly columns: readonly { readonly name: string; readonly align: 'left' | 'right' }[];
+  /** A cell for each column; `–` where there is nothing to show. */
+  readonly rows: readonly (readonly string[])[];
+}
+
+/**
+ * Everything below the headline, in reading order. Parts without content are left out. `brief` leaves out the comparisons that a screen has
+ * no room for: those with the untouched student in other measures than the declared one.
+ */
+export const reportSections = (summary: RunSummary, detail: 'brief' | 'full'): ReportSection[] =>
+  [
+    accuracySection(summary),
+    differenceSection(summary, 'planned', detail),
+    differenceSection(summary, 'exploratory', detail),
+    studentSection(summary),
+    collectionSection(summary),
+    {
+      heading: 'Warnings',
+      notes: [],
+      items: summary.warnings,
+    },
+    {
+      heading: 'Not finished',
+      notes: [],
+      items: summary.unfinished.map(({ stage, state, error }) => `${stage}: ${state}${error === undefined ? '' : ` (${error})`}`),
+    },
+    runSection(summary),
+  ].filter(({ table, items }) => (table === undefined ? (items?.length ?? 0) > 0 : table.rows.length > 0));
+
+const none = '–';
+const left = (name: string) => ({ name, align: 'left' as const });
+const right = (name: string) => ({ name, align: 'right' as const });
+
+const accuracySection = ({ groups, questionCount, protocol }: RunSummary): ReportSection => {
+  const hasLikelihood = groups.some(({ likelihood }) => likelihood !== undefined);
+  return {
+    heading: 'Accuracy',
+    notes: [
+      `${questionCount} questions of ${protocol.task}; ${protocol.primaryMeasure} decides, as declared in the config. Per cent with 95 % intervals: one seed Wilson's, several seeds over questions` +
+        `${groups.some(({ strict }) => strict.generality === 'questions and seeds') ? ' and seeds' : ' (conditional on these seeds below five)'}.`,
+      'in format: answers of the form that the instruction asks for; right of those: strictly right among them; cut off: by the token limit' +
+        `${hasLikelihood ? '; gold: log-likelihood of the held-out solutions, nats per token' : ''}.`,
+    ],
+    table: {
+      columns: [
+        left('answers of'),
+        right('seeds'),
+        right('strict %'),
+        right('flexible %'),
+        right('in format'),
+        right('right of those'),
+        right('cut off'),
+        right('tokens'),
+        ...(hasLikelihood ? [right('gold')] : []),
+      ],
+      rows: groups.map((group) => [
+        group.isBaseline ? `${group.label} (baseline)` : group.label,
+        group.kind === 'arm' ? String(group.rowNames.length) : none,
+        meanCell(group.strict),
+        meanCell(group.flexible),
+        ...formCells(group),
+        ...(hasLikelihood ? [group.likelihood === undefined ? none : differenceless(group.likelihood.mean)] : []),
+      ]),
+    },
+  };
+};
+
+const meanCell = ({ mean, interval }: GroupMean): string => `${percent(mean)} (${range(interval)})`;
+
+const range = ({ low, high }: Interval): string => `${percent(low)} to ${percent(high)}`;
+
+/** A log-likelihood: no sign of difference, but a true minus. */
+const differenceless = (value: number): string => `${value < 0 ? '−' : ''}${Math.abs(value).toFixed(3)}`;
+
+const formCells = ({ format }: SummaryGroup | SummaryRow): string[] => [
+  format.answerCount === 0 ? none : `${percent(format.followsFormatCount / format.answerCount)} %`,
+  format.followsFormatCount === 0 ? none : `${percent(format.rightInFormatCount / format.followsFormatCount)} %`,
+  format.knownEndCount === 0 ? none : `${percent(format.cutOffCount / format.knownEndCount)} %`,
+  format.knownLengthCount === 0 ? none : (format.tokenCount / format.knownLengthCount).toFixed(0),
+];
+
+const differenceSection = (
+  { comparisons, protocol }: RunSummary,
+  kind: 'planned' | 'exploratory',
+  detail: 'brief' | 'full',
+): ReportSection => {
+  const shown = comparisons.filter(
+    ({ isPlanned, against, measure }) =>
+      isPlanned === (kind === 'planned') && (detail === 'full' || against === 'baseline' || measure === protocol.primaryMeasure),
+  );
+  const isPlanned = kind === 'planned';
+  const tests = [...new Set(shown.map(({ test }) => test))].join(', ');
+  return {
+    heading: isPlanned ? 'Planned comparisons' : 'Exploratory comparisons',
+    notes: isPlanned
+      ? [
+          `Against ${protocol.baseline} in ${measureUnits[protocol.primaryMeasure].noun}; p: ${tests}; corrected: Holm over this family.`,
+          'detectable: the true difference that these questions and seeds would find four times in five, given the variation seen.',
+        ]
+      : ['Everything else, uncorrected: a small p here is a question for the next run, not an answer.'],
+    table: {
+      columns: [
+        left('difference'),
+        ...(isPlanned ? [] : [left('measure')]),
+        right('seeds'),
+        right('estimate'),
+        right('95 % interval'),
+        right('p'),
+        ...(isPlanned ? [right('corrected')] : []),
+        right('detectable'),
+        left('unit'),
+      ],
+      rows: shown.map((comparison) => differenceRow(comparison, isPlanned)),
+    },
+  };
+};
+
+const differenceRow = (comparison: SummaryComparison, isPlanned: boolean): string[] => {
+  const { first, second, measure, seedCount, difference, interval, pValue, adjustedPValue, detectable } = comparison;
+  const { scale, decimals, unit } = measureUnits[measure];
+  return [
+    `${first} − ${second}`,
+    ...(isPlanned ? [] : [measure]),
+    String(seedCount),
+    differenceText(difference, measure),
+    differenceRange(interval, measure),
+    pValueText(pValue),
+    ...(isPlanned ? [adjustedPValue === undefined ? none : pValueText(adjustedPValue)] : []),
+    (scale * detectable).toFixed(decimals),
+    unit,
+  ];
+};
+
+const studentSection = ({ rows, groups, protocol }: RunSummary): ReportSection => ({
+  heading: 'Each student by itself',
+  notes: [
+    `right: with Wilson's 95 % interval. vs ${protocol.baseline}, vs untouched: questions that only this one : only the other got strictly right, with McNemar's exact p.`,
+  ],
+  table: {
+    columns: [
+      left('student'),
+      right('strictly right'),
+      right('flexibly right'),
+      right(`vs ${protocol.baseline}`),
+      right('vs untouched'),
+      right('trained tokens'),
+    ],
+    rows: rows.map((row) => [
+      rowLabel(row, groups),
+      shareCell(row.strict),
+      shareCell(row.flexible),
+      pairCell(row.versusBaseline?.strict),
+      pairCell(row.versusUntouched?.strict),
+      row.training?.trainedTokenCount === undefined ? none : String(row.training.trainedTokenCount),
+    ]),
+  },
+});
+
+/** `teacher, seed 0` */
+const rowLabel = ({ name, subject }: SummaryRow, groups: readonly SummaryGroup[]): string => {
+  const label = groups.find(({ rowNames }) => rowNames.includes(name))?.label ?? name;
+  return subject.kind === 'arm' ? `${label}, seed ${subject.arm.seed}` : label;
+};
+
+const shareCell = ({ count, total, interval }: Share): string => `${count}/${total} (${range(interval)})`;
+
+const pairCell = (pair: NonNullable<SummaryRow['versusBaseline']>['strict'] | undefined): string =>
+  pair === undefined ? none : `${pair.onlyFirstCount}:${pair.onlySecondCount}, ${pValueText(pair.pValue)}`;
+
+const collectionSection = ({ collections, groups }: RunSummary): ReportSection => ({
+  heading: 'Training answers',
+  notes: ['trained tokens: tokens that the loss was taken over, all epochs and seeds of the source together.'],
+  table: {
+    columns: [left('source'), right('kept'), right('failed'), right('rejected'), right('trained tokens')],
+    rows: collections.map(({ source, keptCount, failedCount, rejectedCount }) => {
+      const tokens = groups.flatMap((group) => (group.source === source ? (group.trainedTokenCount ?? []) : []));
+      const sum = tokens.reduce((total, tokenCount) => total + tokenCount, 0);
+      return [source, String(keptCount), String(failedCount), String(rejectedCount), tokens.length === 0 ? none : String(sum)];
+    }),
+  },
+});
+
+const runSection = ({ name, createdAt, configHash, sessions, testOpenings }: RunSummary): ReportSection => {
+  const last = sessions.at(-1);
+  const versions = Object.entries(last?.versions ?? {}).map(([program, version]) => `${program} ${version}`);
+  const memory = last === undefined ? '' : `${(last.machine.memoryBytes / 2 ** 30).toFixed(0)} GiB`;
+  return {
+    heading: 'What was run',
+    notes: [],
+    items: [
+      `${name}, begun ${createdAt}, config ${configHash.slice(0, 12)}, in ${sessions.length} ${sessions.length === 1 ? 'session' : 'sessions'}`,
+      `The test questions were opened ${testOpenings.length === 1 ? 'once' : `${testOpenings.length} times`}.`,
+      ...(last === undefined ? [] : [`${versions.join(', ')}; ${last.machine.processor}, ${last.machine.coreCount} cores, ${memory}`]),
+    ],
+  };
+};
