@@ -36,6 +36,8 @@ export const taskSchema = (context: ConfigContext) =>
         .strictObject({
           name: z.literal('word-problems'),
           seed: z.int().min(0).default(1).describe('Draws the problems.'),
+          fewestSteps: z.int().min(1).default(2).describe('Calculations that lead to an answer, at least.'),
+          mostSteps: z.int().min(1).default(3).describe('And at most.'),
           instruction: instructionSchema,
           train: generatedSchema(256).prefault({}),
           development: developmentSchema.prefault({}),
