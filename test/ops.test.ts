@@ -109,6 +109,19 @@ for (const op of allOps) {
         }
         assert.ok(checked > 0 || op.name === 'cast', `no sample of ${op.name} has a float input and float outputs`);
       });
+
+      it('gives an input the same gradient alone as together with the others', () => {
+        for (const [index, sample] of (table?.samples ?? []).entries()) {
+          const { differentiated, feeds, graph } = trace(sample, true, randomFrom(6, op.name, index));
+          if (differentiated.length < 2) continue;
+          const together = interpret(graph, feeds, { float: 'float64' });
+          for (const name of differentiated) {
+            const only = { ...sample, differentiated: [Number(name.slice('input'.length))] };
+            const alone = interpret(trace(only, true, randomFrom(6, op.name, index)).graph, feeds, { float: 'float64' });
+            assert.deepEqual(alone[`gradient of ${name}`], together[`gradient of ${name}`]);
+          }
+        }
+      });
     }
 
     for (const { inputs, build } of table?.misfits ?? []) {
