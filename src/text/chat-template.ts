@@ -38,6 +38,7 @@ export const pinnedDate = '2024-07-26';
 export const createChatTemplate = (source: string, options: ChatTemplateOptions = {}): ChatTemplate => {
   const { bosToken = '', eosToken = '', name = 'chat template', date = pinnedDate } = options;
   const compiled = compileTemplate(source, name, date);
+  const dateText = dateString(date);
   const render: ChatTemplate['render'] = (messages, { addGenerationPrompt }) => {
     try {
       return compiled.render({
@@ -45,7 +46,7 @@ export const createChatTemplate = (source: string, options: ChatTemplateOptions 
         add_generation_prompt: addGenerationPrompt,
         bos_token: bosToken,
         eos_token: eosToken,
-        date_string: dateString(date),
+        date_string: dateText,
       });
     } catch (error) {
       const roles = messages.map(({ role }) => role).join(', ');

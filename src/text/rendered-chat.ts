@@ -1,5 +1,4 @@
 import { InternalError } from '../base/errors.ts';
-import { addedTokenMatcher } from './added-tokens.ts';
 import type { ChatMessage } from './chat-message.ts';
 import type { ChatTemplate } from './chat-template.ts';
 import type { Tokenizer } from './tokenizer.ts';
@@ -30,7 +29,6 @@ export const renderChat = (
   options: { readonly addGenerationPrompt: boolean; readonly find?: readonly number[] },
 ): RenderedChat => {
   const { find = [], addGenerationPrompt } = options;
-  const match = addedTokenMatcher(tokenizer.specialTokens);
   const standIns = unusedCharacters(messages);
   const marks = find.map(() => ({ opening: standIns(), closing: standIns() }));
   const standInOf = new Map<string, string>();
@@ -39,7 +37,7 @@ export const renderChat = (
     let result = '';
     for (let position = 0; position < content.length; position++) {
       const character = content.charAt(position);
-      if (match(content, position) === undefined) {
+      if (tokenizer.specialTokenAt(content, position) === undefined) {
         result += character;
         continue;
       }

@@ -97,13 +97,16 @@ function* normalisedStretches(text: string, normalise: Normalise): Generator<Str
 }
 
 /** GPT-2's table from bytes to printable characters: printable Latin-1 stands for itself, the others for U+0100 onwards, in order. */
-const byteOfCharacter: ReadonlyMap<string, number> = new Map(
-  (() => {
-    const isPrintable = (byte: number) => (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae;
-    let next = 0x100;
-    return Array.from({ length: 256 }, (_, byte): [string, number] => [String.fromCharCode(isPrintable(byte) ? byte : next++), byte]);
-  })(),
-);
+const characterOfByte: readonly string[] = (() => {
+  const isPrintable = (byte: number) => (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae;
+  let next = 0x100;
+  return Array.from({ length: 256 }, (_, byte) => String.fromCharCode(isPrintable(byte) ? byte : next++));
+})();
+
+const byteOfCharacter: ReadonlyMap<string, number> = new Map(characterOfByte.map((character, byte) => [character, byte]));
+
+/** A text's UTF-8 bytes in GPT-2's alphabet, as the vocabulary of a byte-level tokenizer spells them. */
+export const spellBytes = (text: string): string => Array.from(utf8.encode(text), (byte) => characterOfByte[byte]).join('');
 
 const tokenBytes: Record<TokenForm, (token: string) => number[]> = {
   'byte-level': (token) => Array.from(token, (character) => byteOfCharacter.get(character) ?? -1),

@@ -37,7 +37,10 @@ const tokenizerConfigSchema = z.looseObject({
 
 /** The two files with what we rely on checked. */
 export interface ParsedTokenizerFiles {
+  /** For the tokenizer library, with its pre-tokenizer's splitting steps only. */
   readonly tokenizerJson: Record<string, unknown>;
+  /** Whether words are to be spelt in GPT-2's byte alphabet before merging. */
+  readonly spellsBytes: boolean;
   readonly tokenizerConfigJson: Record<string, unknown>;
   readonly addedTokens: readonly AddedToken[];
   readonly tokenForm: TokenForm;
@@ -52,9 +55,11 @@ export interface ParsedTokenizerFiles {
 export const parseTokenizerFiles = (files: TokenizerFiles): ParsedTokenizerFiles => {
   const json = parse(tokenizerJsonSchema, files.tokenizerJson, 'tokenizer.json');
   const config = parse(tokenizerConfigSchema, files.tokenizerConfigJson ?? {}, 'tokenizer_config.json');
+  const preTokenizer = exactPreTokenizer(json.pre_tokenizer);
   const named = [config.bos_token, config.eos_token, config.pad_token, config.unk_token, ...(config.additional_special_tokens ?? [])];
   return {
-    tokenizerJson: { ...json, pre_tokenizer: exactPreTokenizer(json.pre_tokenizer ?? null) },
+    tokenizerJson: { ...json, pre_tokenizer: preTokenizer.splitting },
+    spellsBytes: preTokenizer.spellsBytes,
     tokenizerConfigJson: config,
     // A token with a role is a special one even where tokenizer.json does not say so, as transformers has it.
     addedTokens: json.added_tokens.map((token) => ({

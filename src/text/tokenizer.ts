@@ -3,7 +3,7 @@ import { Tokenizer as PretrainedTokenizer } from '@huggingface/tokenizers';
 import { messageOf, UserError } from '../base/errors.ts';
 import type { TokenizerFiles } from '../weights/tensor-source.ts';
 import { type AddedToken, addedTokenMatcher, splitAtAddedTokens } from './added-tokens.ts';
-import { type TokenSpan, tokenSpans } from './spans.ts';
+import { spellBytes, type TokenSpan, tokenSpans } from './spans.ts';
 import { parseTokenizerFiles } from './tokenizer-files.ts';
 
 /** Text to token ids and back. Nothing is added to a text by itself: a chat template, or `rawPrefix`, says what belongs around it. */
@@ -20,6 +20,8 @@ export interface Tokenizer {
   /** The token's own form (`Ġthe`), not the text it stands for. */
   token(id: number): string | undefined;
   readonly specialTokens: readonly AddedToken[];
+  /** The special token that a text spells at a position (UTF-16), if any. */
+  specialTokenAt(text: string, position: number): AddedToken | undefined;
   readonly bosToken: NamedToken | undefined;
   readonly eosToken: NamedToken | undefined;
   readonly padToken: NamedToken | undefined;
@@ -56,26 +58,33 @@ export const createTokenizer = (files: TokenizerFiles): Tokenizer => {
   const specialTokens = parsed.addedTokens.filter(({ special }) => special);
   const specialIds = new Set(specialTokens.map(({ id }) => id));
 
-  const encodePiece = (text: string, sectionIndex: number): string[] => {
-    const normalised = library.normalizer === null ? text : library.normalizer(text);
-    if (normalised.length === 0) return [];
-    const words = library.pre_tokenizer === null ? [normalised] : library.pre_tokenizer(normalised, { section_index: sectionIndex });
-    const tokens = model(words);
-    checkNothingLost(words, tokens, text, model.unk_token);
-    return tokens;
-  };
   const idOf = (token: string): number => {
     const id = model.tokens_to_ids.get(token) ?? model.unk_token_id;
     if (id === undefined) throw new UserError(`The tokenizer has no token "${token}" and none for the unknown.`);
     return id;
+  };
+  const encodeWords = (words: readonly string[]): EncodedText => {
+    const tokens = model(parsed.spellsBytes ? words.map(spellBytes) : [...words]);
+    checkNothingLost(words, tokens, model.unk_token);
+    return { tokens, ids: tokens.map(idOf) };
+  };
+  // Words come again and again, and each is encoded by itself, unless unknown tokens are fused across them.
+  const encodeWord = remembering<EncodedText>((word) => encodeWords([word]), 50_000);
+  const encodePiece = (text: string, sectionIndex: number): EncodedText => {
+    const normalised = library.normalizer === null ? text : library.normalizer(text);
+    if (normalised.length === 0) return { tokens: [], ids: [] };
+    const words: readonly string[] =
+      library.pre_tokenizer === null ? [normalised] : library.pre_tokenizer(normalised, { section_index: sectionIndex });
+    if (model.fuse_unk) return encodeWords(words);
+    const encoded = words.map(encodeWord);
+    return { tokens: encoded.flatMap(({ tokens }) => tokens), ids: encoded.flatMap(({ ids }) => ids) };
   };
   const encodePieces = (text: string, { specialTokens: rule = 'text' }: EncodeOptions = {}) => {
     const isText = (token: AddedToken, position: number): boolean =>
       token.special && (rule === 'text' || (rule !== 'parse' && rule.textAt.has(position)));
     return splitAtAddedTokens(text, matcher, isText).map((segment, index) => {
       if (segment.token !== undefined) return { segment, tokens: [segment.token.content], ids: [segment.token.id] };
-      const tokens = encodePiece(text.slice(segment.start, segment.end), index);
-      return { segment, tokens, ids: tokens.map(idOf) };
+      return { segment, ...encodePiece(text.slice(segment.start, segment.end), index) };
     });
   };
   const named = (name: string | undefined): NamedToken | undefined => {
@@ -98,6 +107,7 @@ export const createTokenizer = (files: TokenizerFiles): Tokenizer => {
     tokenId: (token) => model.tokens_to_ids.get(token),
     token: (id) => model.vocab[id],
     specialTokens,
+    specialTokenAt: addedTokenMatcher(specialTokens),
     bosToken: named(parsed.named.bos),
     eosToken: named(parsed.named.eos),
     padToken: named(parsed.named.pad),
@@ -125,9 +135,29 @@ const openLibrary = (tokenizerJson: Record<string, unknown>, tokenizerConfigJson
   }
 };
 
+interface EncodedText {
+  readonly tokens: readonly string[];
+  readonly ids: readonly number[];
+}
+
+/** A function's results by argument, forgotten all at once when they become too many. */
+const remembering = <Result>(compute: (text: string) => Result, limit: number): ((text: string) => Result) => {
+  const results = new Map<string, Result>();
+  return (text) => {
+    const known = results.get(text);
+    if (known !== undefined) return known;
+    if (results.size >= limit) results.clear();
+    const result = compute(text);
+    results.set(text, result);
+    return result;
+  };
+};
+
 /** The library drops what no token covers when the vocabulary lacks a character; a lost character would shift every span and lesson. */
-const checkNothingLost = (words: readonly string[], tokens: readonly string[], text: string, unknownToken: string | undefined): void => {
-  if (tokens.length > 0 || unknownToken !== undefined || words.join('').trim().length === 0) return;
+const checkNothingLost = (words: readonly string[], tokens: readonly string[], unknownToken: string | undefined): void => {
+  if (tokens.length > 0 || unknownToken !== undefined) return;
+  const text = words.join('');
+  if (text === '') return;
   throw new UserError(`The tokenizer has no tokens for ${JSON.stringify(text.slice(0, 40))}, and none for the unknown.`);
 };
 

@@ -1,5 +1,4 @@
 import { UserError } from '../base/errors.ts';
-import { addedTokenMatcher } from './added-tokens.ts';
 import type { ChatMessage } from './chat-message.ts';
 import type { ChatTemplate } from './chat-template.ts';
 import { type ContentSpan, type RenderedChat, renderChat } from './rendered-chat.ts';
@@ -97,9 +96,8 @@ export const endOfTurn = (template: ChatTemplate, tokenizer: Tokenizer): EndOfTu
     { role: 'assistant', content: 'answer' },
   ];
   const { text, contents } = renderChat(template, tokenizer, probe, { addGenerationPrompt: false, find: [1] });
-  const match = addedTokenMatcher(tokenizer.specialTokens);
   for (let position = contents[0]?.end ?? text.length; position < text.length; position++) {
-    const token = match(text, position);
+    const token = tokenizer.specialTokenAt(text, position);
     if (token !== undefined) return { token: token.content, id: token.id };
   }
   throw new UserError(
