@@ -1,9 +1,10 @@
 import type { Engine, EngineSpecification } from './engine.ts';
+import { inOrder } from './in-order.ts';
 import { onnxEngine } from './onnx-engine.ts';
 import { workerEngine } from './worker-engine.ts';
 
 const layouts: Record<EngineSpecification['layout'], (specification: EngineSpecification) => Promise<Engine>> = {
-  thread: onnxEngine,
+  thread: async (specification) => inOrder(await onnxEngine(specification)),
   worker: workerEngine,
 };
 

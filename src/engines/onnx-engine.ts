@@ -201,15 +201,19 @@ const engineOf = (specification: EngineSpecification, model: LoadedModel): Engin
       stepCount = state.stepCount;
       runsSinceStep = 0;
     },
-    load: async (set) => {
-      parameters = checkedArrays(set, shapes);
-      optimiser = undefined;
-      accumulated = undefined;
-      stepCount = 0;
-      runsSinceStep = 0;
-    },
+    load: async (set) => begin(checkedArrays(set, shapes)),
+    reset: async (seed) => begin(arraysOf(model.redrawn(seed))),
     release: () => programs.release(),
   };
+
+  /** Starts over from these parameters. */
+  function begin(from: Arrays): void {
+    parameters = from;
+    optimiser = undefined;
+    accumulated = undefined;
+    stepCount = 0;
+    runsSinceStep = 0;
+  }
 
   async function scoreOne({ tokens, logitPositions, taps }: ScoreRequest): Promise<Score> {
     const logProbabilities = new Float32Array(tokens.length);
@@ -296,8 +300,11 @@ const scaled = (arrays: Arrays, factor: number): Arrays =>
 
 const arraysOf = (set: ParameterSet): Arrays => Object.fromEntries(Object.entries(set).map(([name, { data }]) => [name, data]));
 
+/** Copies: a caller who writes into them changes no engine. */
 const parameterSet = (arrays: Arrays, shapes: ReadonlyMap<string, readonly number[]>): ParameterSet =>
-  Object.fromEntries(Object.entries(arrays).map(([name, data]) => [name, { shape: shapes.get(name) ?? [data.length], data }]));
+  Object.fromEntries(
+    Object.entries(arrays).map(([name, data]) => [name, { shape: shapes.get(name) ?? [data.length], data: data.slice() }]),
+  );
 
 /** The arrays of a set that must have the engine's names and shapes, copied. */
 const checkedArrays = (set: ParameterSet, shapes: ReadonlyMap<string, readonly number[]>): Arrays => {

@@ -38,7 +38,7 @@ export const workerEngine = async (specification: EngineSpecification): Promise<
   });
 
   const send = (request: Request): void => worker.postMessage(request);
-  const call = <Result>(
+  const call = async <Result>(
     method: CalledMethod,
     values: readonly unknown[],
     { signal, onSample }: { signal?: AbortSignal | undefined; onSample?: PendingCall['onSample'] } = {},
@@ -72,6 +72,7 @@ export const workerEngine = async (specification: EngineSpecification): Promise<
     state: () => call('state', []),
     restore: (state) => call('restore', [state]),
     load: (parameters) => call('load', [parameters]),
+    reset: (seed) => call('reset', [seed]),
     release: async () => {
       if (!released) {
         released = true;

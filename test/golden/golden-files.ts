@@ -28,15 +28,17 @@ export const tensorOf = (tensors: ParameterSet, name: string): Float32Array => {
   return found.data;
 };
 
-/** The LoRA that tiny-lora/ was written with; A and B come from its files, so that the seed does not matter. */
-export const tinyLora: ParameterSelection = {
+/** The LoRA that tiny-lora/ was written with; where A and B come from its files, the seed does not matter. */
+export const tinyLoraOfSeed = (seed: number): ParameterSelection => ({
   kind: 'lora',
   rank: 4,
   alpha: 8,
   targets: ['q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj'],
   dropout: 0,
-  seed: 1,
-};
+  seed,
+});
+
+export const tinyLora = tinyLoraOfSeed(1);
 
 /** An engine of one of the tiny models, by default untrained, in this thread. */
 export const tinySpecification = (changes: Partial<EngineSpecification> = {}): EngineSpecification => ({
