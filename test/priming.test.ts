@@ -4,7 +4,6 @@ import { sha256 } from '../src/base/folders.ts';
 import { primedMessages, studentMessages } from '../src/priming/primed-messages.ts';
 import { strategies } from '../src/priming/strategies.ts';
 import type { PrimingStrategy } from '../src/priming/strategy.ts';
-import { strategyFromConfig, strategySchema } from '../src/priming/strategy-config.ts';
 
 const example = { question: 'Ann has 2 hats and buys 3. How many?', solution: '2 + 3 = 5, which costs $& and $1 {{solution}}\n#### 5' };
 const instruction = 'End with a line "#### number".';
@@ -77,30 +76,5 @@ describe('placement', () => {
       { role: 'system', content: 'Be brief.' },
       { role: 'user', content: 'Q\n\nI' },
     ]);
-  });
-});
-
-describe('a strategy in a config', () => {
-  it('is a known name or an own text', () => {
-    assert.equal(strategyFromConfig('confidence').name, 'confidence');
-    const parsed = strategySchema.parse({ name: 'socratic', text: 'Ask yourself first. {{solution}}' });
-    assert.deepEqual(strategyFromConfig(parsed), {
-      name: 'socratic',
-      version: 1,
-      placement: 'before',
-      text: 'Ask yourself first. {{solution}}',
-      seesSolution: true,
-    });
-  });
-
-  it('with a wrong name is answered with the nearest one', () => {
-    assert.throws(
-      () => strategyFromConfig('ground_truth', 'strategies[1]'),
-      /strategies\[1\].*"ground_truth".*Did you mean ground-truth\? Known: none/,
-    );
-    assert.throws(() => strategyFromConfig('constructor'), /no priming strategy/);
-    assert.throws(() => strategyFromConfig({ name: 'gold', text: 'x', placement: 'before', version: 1 }), /taken/);
-    assert.throws(() => strategySchema.parse({ name: '../x', text: 'x' }));
-    assert.throws(() => strategySchema.parse({ name: 'x', text: 'x', plaecment: 'before' }));
   });
 });

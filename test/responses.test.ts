@@ -11,6 +11,7 @@ import { strategies } from '../src/priming/strategies.ts';
 import type { PrimingStrategy } from '../src/priming/strategy.ts';
 import { CollectionStoppedError, type CollectOptions, collect } from '../src/responses/collect.ts';
 import { planCollection } from '../src/responses/collection-plan.ts';
+import { patientTeacher } from '../src/responses/patient-teacher.ts';
 import { requestKey, requestSeed } from '../src/responses/request-key.ts';
 import { openResponseStore, readResponses, responsesFile, storeResponses } from '../src/responses/response-store.ts';
 import { goldResponses, shuffledResponses } from '../src/responses/sources.ts';
@@ -540,5 +541,19 @@ describe('answers without a teacher', () => {
     const order = (seed: number) => shuffledResponses(gold, seed, examples, gsm8k).map(({ answerFrom }) => answerFrom);
     assert.notDeepEqual(order(1), order(2));
     assert.throws(() => shuffledResponses(gold.slice(0, 1), 1, examples, gsm8k), /at least two questions/);
+  });
+});
+
+describe('a patient teacher', () => {
+  it('asks again where that helps, waits where it is asked to, and passes on what no waiting mends', async () => {
+    const problems = [new TeacherError('a', { retry: 'later' }), new TeacherError('b', { retry: 'pause', retryAfterMs: 5 })];
+    const answer = ({ exampleId }: TeacherRequest, attempt: number) =>
+      exampleId === 'no' ? new TeacherError('never', { retry: 'never', scope: 'question' }) : (problems[attempt] ?? 'fine');
+    const seen: string[] = [];
+    const teacher = patientTeacher(fakeTeacher({ answer }), { clock: hurriedClock(), onProblem: (message) => seen.push(message) });
+    const request = { exampleId: 'a', question: '', strategy: 'none', sampleIndex: 0, messages: [], sampling };
+    assert.equal((await teacher.generate(request)).text, 'fine');
+    assert.deepEqual(seen, ['a', 'b']);
+    await assert.rejects(teacher.generate({ ...request, exampleId: 'no' }), /never/);
   });
 });

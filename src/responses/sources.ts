@@ -30,9 +30,15 @@ export const goldResponses = (examples: readonly Example[], task: Task): Respons
 /**
  * Another arm's answers under the wrong questions: its format and its words without their content. No answer stays with its own question
  * (Sattolo's algorithm: one cycle through all questions), several answers to a question move together, and each is scored against the
- * question that it now stands under.
+ * question that it now stands under. `source` is the arm's name.
  */
-export const shuffledResponses = (responses: readonly Response[], seed: number, examples: readonly Example[], task: Task): Response[] => {
+export const shuffledResponses = (
+  responses: readonly Response[],
+  seed: number,
+  examples: readonly Example[],
+  task: Task,
+  source = 'shuffled',
+): Response[] => {
   const exampleOf = new Map(examples.map((example) => [example.id, example]));
   const byQuestion = Map.groupBy(responses, ({ exampleId }) => exampleId);
   const ids = [...byQuestion.keys()];
@@ -49,7 +55,7 @@ export const shuffledResponses = (responses: readonly Response[], seed: number, 
       return {
         ...rest,
         requestKey: sha256(JSON.stringify(['shuffled', seed, response.requestKey, id])),
-        source: 'shuffled',
+        source,
         exampleId: id,
         exampleHash: sha256(example.question),
         gold: example.gold,

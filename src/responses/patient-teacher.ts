@@ -1,0 +1,46 @@
+import { type Clock, systemClock } from '../base/clock.ts';
+import { type Random, randomFrom } from '../base/random.ts';
+import type { Teacher } from '../teachers/teacher.ts';
+import { type AskSurroundings, ask, defaultRetryPolicy, type RetryPolicy } from './ask.ts';
+import { pauseGate } from './pause-gate.ts';
+
+export interface PatientTeacherOptions {
+  readonly retries?: Partial<RetryPolicy>;
+  readonly clock?: Clock;
+  readonly random?: Random;
+  readonly onProblem?: (message: string) => void;
+}
+
+/**
+ * The same teacher, asked again where that can help: as `collect` does it, for those who ask without a store. One pause holds back all that
+ * is asked through it.
+ */
+export const patientTeacher = (teacher: Teacher, options: PatientTeacherOptions = {}): Teacher => {
+  const { clock = systemClock, random = randomFrom(0, 'waits'), onProblem } = options;
+  const policy = { ...defaultRetryPolicy, ...options.retries };
+  const gate = pauseGate({ clock, random, patienceMs: policy.patienceMs });
+  let hasAnswered = false;
+  return {
+    ...teacher,
+    generate: async ({ signal, ...request }) => {
+      const never = new AbortController().signal;
+      const surroundings: AskSurroundings = {
+        teacher,
+        gate,
+        policy,
+        clock,
+        random,
+        stop: signal ?? never,
+        hangUp: signal ?? never,
+        hasAnswered: () => hasAnswered,
+        onSent: () => undefined,
+        onProblem: (problem) => onProblem?.(problem.message),
+      };
+      const asked = await ask(request, surroundings);
+      if (asked.outcome !== 'answered') throw asked.problem;
+      gate.relax();
+      hasAnswered = true;
+      return asked.answer;
+    },
+  };
+};
