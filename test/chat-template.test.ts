@@ -110,8 +110,9 @@ describe('a chat template', () => {
       createChatTemplate('a', { bosToken: 'x' }),
       createChatTemplate('a', { eosToken: 'x' }),
       createChatTemplate('a', { date: '2024-07-27' }),
+      createChatTemplate('a', { variables: { enable_thinking: false } }),
     ].map(({ hash }) => hash);
-    assert.equal(new Set(hashes).size, 5);
+    assert.equal(new Set(hashes).size, 6);
     assert.equal(createChatTemplate('a', { name: 'other' }).hash, hashes[0]);
   });
   it('that cannot be read is named', () => {

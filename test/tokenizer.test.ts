@@ -200,6 +200,19 @@ describe('a tokenizer', () => {
     );
   });
 
+  it('refuses a text that its vocabulary cannot spell', () => {
+    const json = z
+      .looseObject({ model: z.looseObject({ vocab: z.record(z.string(), z.number()) }) })
+      .parse(readJson('tokenizers', 'smol-like.json'));
+    const { Q: _, ...vocab } = json.model.vocab;
+    const tokenizer = createTokenizer({ tokenizerJson: { ...json, model: { ...json.model, vocab } }, tokenizerConfigJson: {} });
+    assert.equal(tokenizer.decode(tokenizer.encode('no such letter')), 'no such letter');
+    assert.throws(
+      () => tokenizer.encode('a Query'),
+      (error) => error instanceof UserError && error.message.includes('cannot spell " Query"'),
+    );
+  });
+
   it('has a hash of its file', () => {
     assert.notEqual(small('smol-like').hash, small('qwen-like').hash);
     assert.match(small('smol-like').hash, /^[0-9a-f]{64}$/);

@@ -148,6 +148,20 @@ describe('trap 2: templates that rewrite turns', () => {
     assert.deepEqual(every?.tokens, last?.tokens);
   });
 
+  it('follows the template’s variables: without thinking, the empty thought belongs to the prompt', () => {
+    const { tokenizer } = qwen3();
+    const pair = {
+      tokenizer,
+      template: createChatTemplate(templateSource('qwen3-style'), { eosToken: '<|im_end|>', variables: { enable_thinking: false } }),
+    };
+    const row = trainingRow(pair.template, tokenizer, question, 'It is 5.', options);
+    assert.equal(learnt(pair, row), 'It is 5.<|im_end|>');
+    assert.equal(
+      learnt(qwen3(), trainingRow(qwen3().template, tokenizer, question, 'It is 5.', options)),
+      '<think>\n\n</think>\n\nIt is 5.<|im_end|>',
+    );
+  });
+
   // A generation prompt that opens a thought, which a rendered answer does not have: as DeepSeek-R1's.
   const opening =
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' }}{{ m['content'].split('</think>')[-1] }}{{ '<|im_end|>\n' }}{% endfor %}" +

@@ -10,7 +10,7 @@ export interface ChatTemplate {
   readonly name: string;
   /** The text with its special tokens. For token ids use `promptTokens` or `trainingRow`, which keep users' text apart from special tokens. */
   render(messages: readonly ChatMessage[], options: { readonly addGenerationPrompt: boolean }): string;
-  /** SHA-256 over the source, the date and the BOS and EOS text: rendering is a function of these and the messages. In hexadecimal. */
+  /** SHA-256 over the source, the date and all variables: rendering is a function of these and the messages. In hexadecimal. */
   readonly hash: string;
   /**
    * The system text that the template puts in front by itself when the first message is not a system message; '' for none. It is kept: teacher,
@@ -24,29 +24,35 @@ export interface ChatTemplate {
 export interface ChatTemplateOptions {
   readonly bosToken?: string | undefined;
   readonly eosToken?: string | undefined;
+  readonly padToken?: string | undefined;
+  readonly unknownToken?: string | undefined;
   readonly name?: string;
+  /** The day that templates are shown, ISO; absent: `pinnedDate`. */
   readonly date?: string;
+  /** Further variables of a template: `{ enable_thinking: false }`. They win over those that are always there. */
+  readonly variables?: Readonly<Record<string, string | number | boolean>>;
 }
 
 /** The day that Llama 3.1's template falls back on; pinned so that prompts, hashes and scores are the same tomorrow. */
 export const pinnedDate = '2024-07-26';
 
 /**
- * Compiles a Jinja chat template as transformers renders it: `bos_token`, `eos_token`, `add_generation_prompt`, `date_string` and `strftime_now`
- * are defined, `tools` is not. A template that raises an exception for these messages is a UserError with its text.
+ * Compiles a Jinja chat template as transformers renders it: `bos_token` and its kind where the tokenizer has them, `add_generation_prompt`,
+ * `date_string`, `strftime_now`, and `tools` and `documents` as none. A template that raises an exception for these messages is a UserError
+ * with its text.
  */
 export const createChatTemplate = (source: string, options: ChatTemplateOptions = {}): ChatTemplate => {
-  const { bosToken = '', eosToken = '', name = 'chat template', date = pinnedDate } = options;
+  const { name = 'chat template', date = pinnedDate } = options;
   const compiled = compileTemplate(source, name, date);
-  const dateText = dateString(date);
+  const tokens = { bos_token: options.bosToken, eos_token: options.eosToken, pad_token: options.padToken, unk_token: options.unknownToken };
+  const present = Object.fromEntries(Object.entries(tokens).filter(([, token]) => token !== undefined));
+  const variables = { tools: null, documents: null, date_string: dateString(date), ...present, ...options.variables };
   const render: ChatTemplate['render'] = (messages, { addGenerationPrompt }) => {
     try {
       return compiled.render({
         messages: messages.map(({ role, content }) => ({ role, content })),
         add_generation_prompt: addGenerationPrompt,
-        bos_token: bosToken,
-        eos_token: eosToken,
-        date_string: dateText,
+        ...variables,
       });
     } catch (error) {
       const roles = messages.map(({ role }) => role).join(', ');
@@ -57,7 +63,7 @@ export const createChatTemplate = (source: string, options: ChatTemplateOptions 
     name,
     render,
     hash: createHash('sha256')
-      .update(JSON.stringify([source, date, bosToken, eosToken]))
+      .update(JSON.stringify([source, date, variables]))
       .digest('hex'),
     systemText: defaultSystemText(render),
     date,

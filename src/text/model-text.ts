@@ -25,6 +25,8 @@ export interface ModelText {
 export interface ModelTextOptions {
   /** The date that templates are shown, ISO; absent: a pinned one, never today's. */
   readonly date?: string;
+  /** Further variables of the template: `{ enable_thinking: false }`. */
+  readonly variables?: Readonly<Record<string, string | number | boolean>>;
 }
 
 /** Puts a model's tokenizer, chat template and end tokens together. A tokenizer with more ids than config.json's `vocab_size` is refused. */
@@ -33,12 +35,14 @@ export const createModelText = (files: ModelTextFiles, options: ModelTextOptions
   const tokenizer = createTokenizer({ tokenizerJson, tokenizerConfigJson });
   const size = z.looseObject({ vocab_size: z.number() }).safeParse(modelConfig);
   if (size.success) checkTokenizerFits(tokenizer, size.data.vocab_size, where);
-  const { chatTemplate } = parseTokenizerFiles({ tokenizerJson, tokenizerConfigJson });
+  const { chatTemplate, named } = parseTokenizerFiles({ tokenizerJson, tokenizerConfigJson });
   const template = createChatTemplate(chatTemplate ?? plainTemplateSource, {
     ...options,
     name: chatTemplate === undefined ? 'plain fallback' : "the model's own",
     bosToken: tokenizer.bosToken?.token,
     eosToken: tokenizer.eosToken?.token,
+    padToken: tokenizer.padToken?.token,
+    unknownToken: named.unknown,
   });
   return { tokenizer, template, endTokens: endTokens([generationConfig, modelConfig], tokenizer, template) };
 };

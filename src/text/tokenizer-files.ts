@@ -46,7 +46,12 @@ export interface ParsedTokenizerFiles {
   readonly tokenForm: TokenForm;
   readonly cleanUpSpaces: boolean;
   /** The names of special tokens by role, as tokenizer_config.json gives them. */
-  readonly named: { readonly bos: string | undefined; readonly eos: string | undefined; readonly pad: string | undefined };
+  readonly named: {
+    readonly bos: string | undefined;
+    readonly eos: string | undefined;
+    readonly pad: string | undefined;
+    readonly unknown: string | undefined;
+  };
   /** The chat template of tokenizer_config.json: the text, or of several the one called `default`. */
   readonly chatTemplate: string | undefined;
 }
@@ -72,7 +77,12 @@ export const parseTokenizerFiles = (files: TokenizerFiles): ParsedTokenizerFiles
     })),
     tokenForm: JSON.stringify(json.decoder ?? null).includes('"ByteLevel"') ? 'byte-level' : 'sentencepiece',
     cleanUpSpaces: config.clean_up_tokenization_spaces ?? false,
-    named: { bos: config.bos_token ?? undefined, eos: config.eos_token ?? undefined, pad: config.pad_token ?? undefined },
+    named: {
+      bos: config.bos_token ?? undefined,
+      eos: config.eos_token ?? undefined,
+      pad: config.pad_token ?? undefined,
+      unknown: config.unk_token ?? undefined,
+    },
     chatTemplate: defaultTemplate(config.chat_template ?? undefined),
   };
 };

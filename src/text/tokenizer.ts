@@ -64,8 +64,10 @@ export const createTokenizer = (files: TokenizerFiles): Tokenizer => {
     return id;
   };
   const encodeWords = (words: readonly string[]): EncodedText => {
-    const tokens = model(parsed.spellsBytes ? words.map(spellBytes) : [...words]);
-    checkNothingLost(words, tokens, model.unk_token);
+    const spelt = parsed.spellsBytes ? words.map(spellBytes) : [...words];
+    const tokens = model(spelt);
+    const isLost = parsed.spellsBytes ? tokens.join('') !== spelt.join('') : tokens.length === 0 && spelt.join('') !== '';
+    if (isLost && model.unk_token_id === undefined) refuseLost(words.join(''));
     return { tokens, ids: tokens.map(idOf) };
   };
   // Words come again and again, and each is encoded by itself, unless unknown tokens are fused across them.
@@ -153,12 +155,12 @@ const remembering = <Result>(compute: (text: string) => Result, limit: number): 
   };
 };
 
-/** The library drops what no token covers when the vocabulary lacks a character; a lost character would shift every span and lesson. */
-const checkNothingLost = (words: readonly string[], tokens: readonly string[], unknownToken: string | undefined): void => {
-  if (tokens.length > 0 || unknownToken !== undefined) return;
-  const text = words.join('');
-  if (text === '') return;
-  throw new UserError(`The tokenizer has no tokens for ${JSON.stringify(text.slice(0, 40))}, and none for the unknown.`);
+/** The library drops what no token covers where the vocabulary lacks a character; a lost character would shift every span and lesson. */
+const refuseLost = (text: string): never => {
+  throw new UserError(
+    `The tokenizer cannot spell ${JSON.stringify(text.slice(0, 40))}: its vocabulary lacks characters of it and has no token for the unknown. ` +
+      'A byte-level tokenizer needs all 256 bytes in its vocabulary.',
+  );
 };
 
 /** What the post-processor writes before and after a text. */
