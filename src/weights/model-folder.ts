@@ -45,6 +45,12 @@ export const readModelConfiguration = async (path: string): Promise<ModelConfigu
 /** The tokenizer's files of a model folder or .gguf; built from the GGUF's metadata where no tokenizer.json lies beside it. */
 export const readTokenizerFiles = async (path: string): Promise<TokenizerFiles> => tokenizerFilesOf(await findModelFiles(path));
 
+/** Whether a path is a folder with a model's configuration, or a .gguf file; else a UserError that says what was looked for. */
+export const checkModelFiles = async (path: string): Promise<void> => {
+  const { folder, weights } = await findModelFiles(path);
+  if (weights === undefined && (await readTextIfThere(join(folder, 'config.json'))) === undefined) throw await noModel(folder);
+};
+
 /** What of a model lies where. */
 interface ModelFiles {
   readonly folder: string;
@@ -98,10 +104,13 @@ const configurationOf = async ({ folder, weights }: ModelFiles): Promise<ModelCo
     checkConfigFitsGguf(config, made.config, configPath, weights.path);
   }
   if (config === undefined) {
-    throw new UserError(`${folder} is no model: it has neither config.json nor a .gguf file. There are: ${await listing(folder)}.`);
+    throw await noModel(folder);
   }
   return { config, generationConfig };
 };
+
+const noModel = async (folder: string): Promise<UserError> =>
+  new UserError(`${folder} is no model: it has neither config.json nor a .gguf file. There are: ${await listing(folder)}.`);
 
 const tokenizerFilesOf = async ({ folder, weights }: ModelFiles): Promise<TokenizerFiles> => {
   const tokenizerJson = await readJsonIfThere(join(folder, 'tokenizer.json'));

@@ -31,7 +31,7 @@ export const openSafetensors = async (path: string): Promise<SafetensorsSource> 
 
 /** Opens the shards that a `model.safetensors.index.json` lists; they lie beside it. */
 export const openShardedSafetensors = async (indexPath: string): Promise<TensorSource> => {
-  const weightMap = await readIndex(indexPath);
+  const weightMap = await readShardIndex(indexPath);
   const shards = new Map<string, Shard>();
   try {
     for (const fileName of [...new Set(Object.values(weightMap))].sort()) {
@@ -103,7 +103,8 @@ const openShard = async (path: string): Promise<Shard> => {
 
 const indexSchema = z.object({ weight_map: z.record(z.string(), z.string()) });
 
-const readIndex = async (path: string): Promise<Record<string, string>> => {
+/** The `weight_map` of a model.safetensors.index.json: tensor name → shard, which lies beside the index. */
+export const readShardIndex = async (path: string): Promise<Record<string, string>> => {
   let content: unknown;
   try {
     content = JSON.parse(await readFile(path, 'utf8'));
