@@ -63,6 +63,14 @@ describe('gradient', () => {
     assert.deepEqual(evaluate(slope as Value, { x: vector(2, 1, 2) }), [0.5, 0, 0.5]);
   });
 
+  it('sends the gradient of a maximum or minimum of equals one way, not both', () => {
+    for (const choose of [ops.maximum, ops.minimum]) {
+      const slopes = gradient(sum(choose(x, y)), [x, y]).map((slope) => evaluate(slope, { x: vector(1, 2, 3), y: vector(1, 5, 0) }));
+      const total = slopes.reduce((a, b) => a.map((value, index) => value + (b[index] as number)));
+      assert.deepEqual(total, [1, 1, 1]);
+    }
+  });
+
   it('asks no rule for work that no parameter needs', () => {
     // dL/dx = g·Wᵀ is one product; dL/dW, which nobody wants, would be another.
     const [row, weight] = [input('row', float32(1, 3)), input('weight', float32(3, 3))];
