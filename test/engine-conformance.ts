@@ -328,6 +328,21 @@ export const engineConformance = ({ name, create, layout, skip = {} }: Conforman
         assert.equal((await engine.state()).stepCount, 1);
       });
 
+      law('reset makes it what a new engine of that seed is', async (engine) => {
+        const rows = rowsOf([20, 9], 26);
+        const { tokenCount } = await engine.forwardBackward(rows, crossEntropy);
+        await engine.optimStep({ optimiser: adamw, learningRate: 0.01, tokenCount });
+        await engine.forwardBackward(rows, crossEntropy);
+        await engine.reset(17);
+        await using({ parameters: tinyLoraOfSeed(17) }, async (fresh) => {
+          assertSame(await engine.parameters(), await fresh.parameters(), 'parameters');
+          const state = await engine.state();
+          assert.equal(state.stepCount, 0);
+          assert.deepEqual(state.optimiser, {});
+          await assert.rejects(engine.optimStep({ optimiser: adamw, learningRate: 0.01, tokenCount }), /forwardBackward/);
+        });
+      });
+
       law('calls that do not wait for one another are answered in order', async (engine) => {
         const rows = rowsOf([20, 9], 25);
         const tokenCount = rows.flatMap(({ weights }) => weights).reduce((sum, weight) => sum + weight, 0);
@@ -467,6 +482,27 @@ export const engineConformance = ({ name, create, layout, skip = {} }: Conforman
           if (end !== -1) stopCount++;
         });
         assert.ok(stopCount >= 2);
+      });
+
+      law('are handed out one by one, and no more of them once the signal is aborted', async (engine) => {
+        const controller = new AbortController();
+        const heard = new Map<number, readonly number[]>();
+        const reason = new Error('enough');
+        const stopped = engine.sample(
+          prompts,
+          { ...greedy, maximumTokens: 64, batchSize: 1 },
+          {
+            signal: controller.signal,
+            onSample: (index, { tokens }) => {
+              heard.set(index, tokens);
+              if (heard.size === 2) controller.abort(reason);
+            },
+          },
+        );
+        await assert.rejects(stopped, reason);
+        assert.ok(heard.size >= 2 && heard.size < prompts.length, `${heard.size} samples were handed out`);
+        const whole = await engine.sample(prompts, { ...greedy, maximumTokens: 64 });
+        for (const [index, tokens] of heard) assert.deepEqual(tokens, whole[index]?.tokens, `prompt ${index}`);
       });
 
       law('see the adapters', async (engine) => {
