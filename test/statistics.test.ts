@@ -14,7 +14,7 @@ import { type Interval, wilsonInterval } from '../src/evaluation/proportion.ts';
 import { exactSignFlipTest, mcnemarTest, signFlipTest } from '../src/evaluation/sign-flip.ts';
 import { type Population, simulateArms, trueAccuracy } from './simulated-arms.ts';
 
-/** Written by test/golden/statistics.py from scipy and statsmodels. */
+/** Written by test/golden/evaluation_statistics.py from scipy and statsmodels. */
 const golden = JSON.parse(readFileSync(join(import.meta.dirname, 'golden/statistics.json'), 'utf8'));
 
 const isNear = (actual: number, expected: number, tolerance = 1e-9, what = ''): void =>

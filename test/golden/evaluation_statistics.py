@@ -1,6 +1,6 @@
 """Writes statistics.json: numbers of scipy and statsmodels that test/statistics.test.ts holds src/evaluation to.
 
-    python test/golden/statistics.py
+    python test/golden/evaluation_statistics.py
 
 Needs scipy and statsmodels (the versions that wrote the committed file stand in it). Takes a few seconds.
 """
