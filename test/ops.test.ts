@@ -9,7 +9,8 @@ import { constant, input, type Value } from '../src/graph/value.ts';
 import { add, allOps, mul, reduceSum, scatterAdd, zeros } from '../src/ops/index.ts';
 import { interpret } from '../src/runtime/interpreter.ts';
 import { compileProgram } from '../src/runtime/onnx-program.ts';
-import { opSamples, type Sample } from './op-samples.ts';
+import { opSamples } from './op-samples.ts';
+import type { Sample } from './sample-tensors.ts';
 
 /** A sample traced: its inputs by name, its outputs, a scalar that depends on every float output, and that scalar's gradients. */
 interface Traced {

@@ -14,7 +14,6 @@ export type Origin =
 
 /** One application of an op. It holds its op's row, so that nothing looks an op up by name. */
 export interface Node {
-  // biome-ignore lint/suspicious/noExplicitAny: a node holds ops of every signature; `apply` has checked this one
   readonly op: AnyOp;
   readonly inputs: readonly (Value | undefined)[];
   readonly attributes: object;
