@@ -1,6 +1,9 @@
 """
 Writes tokens.json and the small tokenizers in tokenizers/: ids, offsets and decoded text of nasty texts, from Hugging Face's tokenizers.
 With RETORT_MODELS also those of SmolLM2's own tokenizer.json, and with RETORT_DATA the ids of 500 GSM8K rows.
+
+A tokenizer.json is read as it is (PreTrainedTokenizerFast). AutoTokenizer of transformers 5.23 builds GPT2Tokenizer anew from vocabulary and
+merges and loses SmolLM2's splitting of digits: "\\n\\n7" becomes three tokens there, and was two when the model was trained.
 """
 
 import hashlib
