@@ -243,6 +243,5 @@ describe('the real SmolLM2-135M-Instruct in Q4_1', {
     await Promise.all([made.tensors.close(), given.tensors.close()]);
     const { attention_dropout, initializer_range, torch_dtype, use_cache, ...known } = Object(given.config);
     assert.deepEqual(made.config, known);
-    assert.equal(made.tensors.fingerprint.length, 64);
   });
 });

@@ -22,7 +22,7 @@ const sourceOf = (
   const reads: string[] = [];
   const source: TensorSource = {
     names: new Map(Object.entries(tensors).map(([name, [storage, shape]]) => [name, { shape, storage }])),
-    fingerprint,
+    fingerprint: async () => fingerprint,
     read: async (name) => {
       reads.push(name);
       const values = tensors[name]?.[2];

@@ -58,8 +58,16 @@ const readRange = async (handle: FileHandle, path: string, target: Uint8Array, o
   }
 };
 
-/** SHA-256 over name, size and whole content of the files, in the order given. About 0.5–2.5 s per GB. */
-export const fingerprintOf = async (files: readonly ByteFile[]): Promise<string> => {
+/** A function that gives SHA-256 over name, size and whole content of the files, in the order given, computed at its first call. */
+export const fingerprinter = (files: readonly ByteFile[]): (() => Promise<string>) => {
+  let computed: Promise<string> | undefined;
+  return () => {
+    computed ??= fingerprintOf(files);
+    return computed;
+  };
+};
+
+const fingerprintOf = async (files: readonly ByteFile[]): Promise<string> => {
   const hash = createHash('sha256');
   for (const file of files) {
     hash.update(JSON.stringify([basename(file.path), file.sizeBytes]));

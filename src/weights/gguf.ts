@@ -1,5 +1,5 @@
 import { UserError } from '../base/errors.ts';
-import { type ByteFile, fingerprintOf, openByteFile } from './byte-file.ts';
+import { type ByteFile, fingerprinter, openByteFile } from './byte-file.ts';
 import { architectureOf, type GgufArchitecture, huggingFaceName, ropeFrequenciesName } from './gguf-architectures.ts';
 import { type GgufEntry, type GgufHeader, metadataReader, readGgufHeader, required } from './gguf-file.ts';
 import { missingTensor } from './safetensors.ts';
@@ -20,7 +20,7 @@ export const openGguf = async (path: string): Promise<TensorSource> => {
     const located = locate(header, architectureOf(header));
     return {
       names: new Map([...located].map(([name, { entry }]) => [name, { shape: entry.shape, storage: entry.type.name }])),
-      fingerprint: await fingerprintOf([file]),
+      fingerprint: fingerprinter([file]),
       read: (name) => readTensor(file, located, name),
       close: () => file.close(),
     };

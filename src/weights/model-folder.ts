@@ -39,6 +39,16 @@ export const openModelFolder = async (path: string): Promise<ModelFolder> => {
   };
 };
 
+/** The fingerprint of the weights of a model folder or .gguf: SHA-256 over their bytes. */
+export const modelFingerprint = async (path: string): Promise<string> => {
+  const tensors = await openWeights(await findModelFiles(path));
+  try {
+    return await tensors.fingerprint();
+  } finally {
+    await tensors.close();
+  }
+};
+
 /** The configuration of a model folder or .gguf, without opening weights. */
 export const readModelConfiguration = async (path: string): Promise<ModelConfiguration> => configurationOf(await findModelFiles(path));
 

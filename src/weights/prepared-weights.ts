@@ -57,11 +57,12 @@ type Index = z.infer<typeof indexSchema>;
 export const prepareWeights = async (source: TensorSource, options: PrepareOptions = {}): Promise<PreparedWeights> => {
   const cache = join(options.cacheFolder ?? defaultCacheFolder(), 'weights');
   const now = options.now ?? Date.now;
-  const key = sha256(`${formatVersion}\n${source.fingerprint}`).slice(0, 32);
+  const fingerprint = await source.fingerprint();
+  const key = sha256(`${formatVersion}\n${fingerprint}`).slice(0, 32);
   const folder = join(cache, key);
   const cached = await readEntry(folder, now);
   if (cached !== undefined) return { ...preparedFrom(folder, cached), wasCached: true };
-  const index = layoutOf(source);
+  const index = layoutOf(source, fingerprint);
   await inCache(cache, index.sizeBytes, async () => {
     await makeFolder(cache);
     const draft = await mkdtemp(join(cache, draftPrefix));
@@ -110,7 +111,7 @@ const moveUnlessThere = async (draft: string, folder: string, now: () => number)
 
 const isFloating = ({ storage }: StoredTensor): boolean => !/^(?:[IU]\d+|BOOL)$/.test(storage);
 
-const layoutOf = (source: TensorSource): Index => {
+const layoutOf = (source: TensorSource, fingerprint: string): Index => {
   let offset = 0;
   const tensors: Index['tensors'] = {};
   for (const [name, tensor] of source.names) {
@@ -119,7 +120,7 @@ const layoutOf = (source: TensorSource): Index => {
     tensors[name] = { offset, byteLength, shape: [...tensor.shape] };
     offset += Math.ceil(byteLength / alignmentBytes) * alignmentBytes;
   }
-  return { formatVersion, fingerprint: source.fingerprint, sizeBytes: offset, tensors };
+  return { formatVersion, fingerprint, sizeBytes: offset, tensors };
 };
 
 const writeTensors = async (path: string, source: TensorSource, index: Index, onProgress: PrepareOptions['onProgress']): Promise<void> => {

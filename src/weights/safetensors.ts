@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { z } from 'zod';
 import { messageOf, nearestName, UserError } from '../base/errors.ts';
-import { type ByteFile, fingerprintOf, openByteFile } from './byte-file.ts';
+import { type ByteFile, fingerprinter, openByteFile } from './byte-file.ts';
 import { floatFormats, isFloatFormatName } from './float-formats.ts';
 import { readSafetensorsHeader, type SafetensorsEntry, type SafetensorsHeader } from './safetensors-header.ts';
 import type { TensorSource } from './tensor-source.ts';
@@ -20,13 +20,8 @@ interface Shard {
 /** Opens one safetensors file. The header is read and checked; tensors are read when asked for. */
 export const openSafetensors = async (path: string): Promise<SafetensorsSource> => {
   const shard = await openShard(path);
-  try {
-    const located = new Map([...shard.header.entries].map(([name, entry]) => [name, { file: shard.file, entry }]));
-    return { ...(await sourceOf([shard], located)), metadata: shard.header.metadata };
-  } catch (error) {
-    await shard.file.close();
-    throw error;
-  }
+  const located = new Map([...shard.header.entries].map(([name, entry]) => [name, { file: shard.file, entry }]));
+  return { ...sourceOf([shard], located), metadata: shard.header.metadata };
 };
 
 /** Opens the shards that a `model.safetensors.index.json` lists; they lie beside it. */
@@ -46,7 +41,7 @@ export const openShardedSafetensors = async (indexPath: string): Promise<TensorS
       }
       located.set(name, { file: shard.file, entry });
     }
-    return await sourceOf([...shards.values()], located);
+    return sourceOf([...shards.values()], located);
   } catch (error) {
     await Promise.all([...shards.values()].map(({ file }) => file.close()));
     throw error;
@@ -58,11 +53,11 @@ interface Located {
   readonly entry: SafetensorsEntry;
 }
 
-const sourceOf = async (shards: readonly Shard[], located: ReadonlyMap<string, Located>): Promise<TensorSource> => {
+const sourceOf = (shards: readonly Shard[], located: ReadonlyMap<string, Located>): TensorSource => {
   const files = shards.map(({ file }) => file);
   return {
     names: new Map([...located].map(([name, { entry }]) => [name, { shape: entry.shape, storage: entry.dtype }])),
-    fingerprint: await fingerprintOf(files),
+    fingerprint: fingerprinter(files),
     read: (name) => readTensor(located, name, files[0]?.path ?? 'the weights'),
     close: async () => {
       await Promise.all(files.map((file) => file.close()));
