@@ -28,6 +28,8 @@ export interface Engine {
   restore(state: EngineState): Promise<void>;
   /** Replaces the trainable parameters and forgets the optimiser's state and the accumulation. */
   load(parameters: ParameterSet): Promise<void>;
+  /** Forgets all training: the parameters are those that a new engine of this seed would have (its adapter's, or its random weights'). */
+  reset(seed: number): Promise<void>;
   release(): Promise<void>;
 }
 

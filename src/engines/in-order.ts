@@ -26,7 +26,6 @@ export const inOrder = (engine: Engine): Engine => {
     restore: (state) => enqueue('restore', () => engine.restore(state)),
     load: (parameters) => enqueue('load', () => engine.load(parameters)),
     reset: (seed) => enqueue('reset', () => engine.reset(seed)),
-    reset: (seed) => enqueue('reset', () => engine.reset(seed)),
     release: () => {
       released ??= last.then(() => engine.release());
       return released;

@@ -16,6 +16,8 @@ export interface LoadedModel {
   /** Where frozen weights by reference lie. */
   readonly weightsFolder?: string;
   readonly trainable: ParameterSet;
+  /** What `trainable` would be under another seed. */
+  readonly redrawn: (seed: number) => ParameterSet;
 }
 
 /** Below this a model's weights are held in memory; above, they lie in a file that every program maps. */
@@ -26,7 +28,7 @@ export const loadModel = async (specification: EngineSpecification): Promise<Loa
   const { parameters, initialisation } = specification;
   if (initialisation.from === 'random') {
     const decoder = decoderOf((await readModelConfiguration(specification.modelFolder)).config);
-    return withSelection(decoder, initialWeights(decoder, initialisation.seed), parameters);
+    return withSelection(decoder, initialWeights(decoder, initialisation.seed), parameters, (seed) => initialWeights(decoder, seed));
   }
   const folder = await openModelFolder(specification.modelFolder);
   try {
@@ -36,7 +38,7 @@ export const loadModel = async (specification: EngineSpecification): Promise<Loa
     if (parameters.kind === 'all' || sizeBytes < smallModelBytes) {
       const weights: Record<string, ParameterSet[string]> = {};
       for (const [name, shape] of decoder.parameters) weights[name] = { shape, data: await folder.tensors.read(name) };
-      return withSelection(decoder, weights, parameters);
+      return withSelection(decoder, weights, parameters, () => weights);
     }
     const prepared = await prepareWeights(folder.tensors);
     const frozen: Weights = new Map(
@@ -50,7 +52,7 @@ export const loadModel = async (specification: EngineSpecification): Promise<Loa
       decoder,
       frozen,
       weightsFolder: dirname(prepared.file),
-      trainable: parameters.kind === 'lora' ? initialAdapter(decoder, parameters) : {},
+      ...adapterOf(decoder, parameters),
     };
   } finally {
     await folder.tensors.close();
@@ -58,13 +60,20 @@ export const loadModel = async (specification: EngineSpecification): Promise<Loa
 };
 
 /** Divides weights that are in memory into what is trained and what is frozen. */
-const withSelection = (decoder: Decoder, weights: ParameterSet, selection: EngineSpecification['parameters']): LoadedModel => {
-  if (selection.kind === 'all') return { decoder, frozen: new Map(), trainable: weights };
-  return {
-    decoder,
-    frozen: new Map(Object.entries(weights).map(([name, parameter]) => [name, hostParameter(parameter)])),
-    trainable: selection.kind === 'lora' ? initialAdapter(decoder, selection) : {},
-  };
+const withSelection = (
+  decoder: Decoder,
+  weights: ParameterSet,
+  selection: EngineSpecification['parameters'],
+  redrawnWeights: (seed: number) => ParameterSet,
+): LoadedModel => {
+  if (selection.kind === 'all') return { decoder, frozen: new Map(), trainable: weights, redrawn: redrawnWeights };
+  const frozen = new Map(Object.entries(weights).map(([name, parameter]) => [name, hostParameter(parameter)]));
+  return { decoder, frozen, ...adapterOf(decoder, selection) };
+};
+
+const adapterOf = (decoder: Decoder, selection: EngineSpecification['parameters']): Pick<LoadedModel, 'trainable' | 'redrawn'> => {
+  const redrawn = (seed: number): ParameterSet => (selection.kind === 'lora' ? initialAdapter(decoder, { ...selection, seed }) : {});
+  return { trainable: redrawn(selection.kind === 'lora' ? selection.seed : 0), redrawn };
 };
 
 export const hostParameter = ({ shape, data }: ParameterSet[string]): HostTensor => ({ ...float32(...shape), data });

@@ -1,0 +1,114 @@
+import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { UserError } from '../base/errors.ts';
+import { sha256OfFile, syncFolder, writeJsonAtomic } from '../base/folders.ts';
+import type { EngineState, ParameterSet } from '../engines/engine.ts';
+import { openSafetensors } from '../weights/safetensors.ts';
+import { writeSafetensors } from '../weights/safetensors-writer.ts';
+
+/** Where a training stands, beside the engine's own state. */
+const progressSchema = z.strictObject({
+  epoch: z.int().min(0),
+  position: z.int().min(0),
+  stepCount: z.int().min(0),
+  trainedTokenCount: z.number().min(0),
+});
+export type TrainingProgress = z.infer<typeof progressSchema>;
+
+const manifestSchema = z.strictObject({
+  format: z.literal('retort-checkpoint'),
+  formatVersion: z.literal(1),
+  /** Hash of all that decides the training: a checkpoint of another one is not continued from. */
+  key: z.string(),
+  progress: progressSchema,
+  engineStepCount: z.int().min(0),
+  sha256: z.string(),
+});
+
+export interface Checkpoint {
+  readonly progress: TrainingProgress;
+  readonly state: EngineState;
+}
+
+const weightsName = 'state.safetensors';
+const manifestName = 'checkpoint.json';
+const parameterSlot = 'parameters';
+
+/**
+ * Saves a checkpoint as `FOLDER/step-N`, whole or not at all, and then removes the older ones. Everything is float32, so that what is read
+ * back is what was held: a continued training gives the same bytes as one that never stopped.
+ */
+export const saveCheckpoint = async (folder: string, key: string, { progress, state }: Checkpoint): Promise<void> => {
+  const name = `step-${progress.stepCount}`;
+  const draft = join(folder, `${name}.draft`);
+  await rm(draft, { recursive: true, force: true });
+  await mkdir(draft, { recursive: true });
+  const slots = Object.entries({ [parameterSlot]: state.parameters, ...state.optimiser });
+  const tensors = slots.flatMap(([slot, set]) =>
+    Object.entries(set).map(([tensor, { shape, data }]) => ({
+      name: `${slot}/${tensor}`,
+      shape,
+      format: 'F32' as const,
+      read: () => data,
+    })),
+  );
+  await writeSafetensors(join(draft, weightsName), tensors, {});
+  await writeJsonAtomic(join(draft, manifestName), {
+    format: 'retort-checkpoint',
+    formatVersion: 1,
+    key,
+    progress,
+    engineStepCount: state.stepCount,
+    sha256: await sha256OfFile(join(draft, weightsName)),
+  } satisfies z.infer<typeof manifestSchema>);
+  await rm(join(folder, name), { recursive: true, force: true });
+  await rename(draft, join(folder, name));
+  await syncFolder(folder);
+  for (const older of await checkpointNames(folder)) {
+    if (older !== name) await rm(join(folder, older), { recursive: true, force: true });
+  }
+};
+
+/** The newest whole checkpoint of the training that `key` stands for; undefined when there is none. */
+export const readCheckpoint = async (folder: string, key: string): Promise<Checkpoint | undefined> => {
+  const [newest] = await checkpointNames(folder);
+  if (newest === undefined) return undefined;
+  const path = join(folder, newest);
+  const manifest = manifestSchema.safeParse(JSON.parse(await readFile(join(path, manifestName), 'utf8')));
+  if (!manifest.success) throw new UserError(`${path} is no checkpoint that this version reads. Delete it to train from the beginning.`);
+  if (manifest.data.key !== key) {
+    throw new UserError(
+      `${path} is a checkpoint of other settings, data or weights. Give the output another folder, or delete this one to train anew.`,
+    );
+  }
+  const weights = join(path, weightsName);
+  if ((await sha256OfFile(weights)) !== manifest.data.sha256) {
+    throw new UserError(`${weights} is not what was written there (its SHA-256 differs). Delete ${path} to train from the beginning.`);
+  }
+  const { progress, engineStepCount } = manifest.data;
+  const { [parameterSlot]: parameters = {}, ...optimiser } = await readSlots(weights);
+  return { progress, state: { parameters, optimiser, stepCount: engineStepCount } };
+};
+
+const readSlots = async (path: string): Promise<Record<string, ParameterSet>> => {
+  const source = await openSafetensors(path);
+  try {
+    const slots: Record<string, Record<string, ParameterSet[string]>> = {};
+    for (const [name, { shape }] of source.names) {
+      const border = name.indexOf('/');
+      const slot = slots[name.slice(0, border)] ?? {};
+      slots[name.slice(0, border)] = slot;
+      slot[name.slice(border + 1)] = { shape, data: await source.read(name) };
+    }
+    return slots;
+  } finally {
+    await source.close();
+  }
+};
+
+/** Whole checkpoints, the newest first. A draft was left by a process that was stopped while it wrote. */
+const checkpointNames = async (folder: string): Promise<string[]> => {
+  const names = await readdir(folder).catch((): string[] => []);
+  return names.filter((name) => /^step-\d+$/.test(name)).sort((a, b) => Number(b.slice(5)) - Number(a.slice(5)));
+};

@@ -1,0 +1,176 @@
+import { rm } from 'node:fs/promises';
+import { writeFileAtomic } from '../base/folders.ts';
+import { appendJsonLines, readJsonLines } from '../base/json-lines.ts';
+import type { Engine, LossSpecification, LossSums, OptimiserSpecification, TokenRow } from '../engines/engine.ts';
+import { learningRateAt, type ScheduleName } from '../optim/schedule.ts';
+import { firstBatch, nextStep, stepCount as plannedStepCount } from '../text/batches.ts';
+import { readCheckpoint, saveCheckpoint, type TrainingProgress } from './checkpoint.ts';
+
+/** How a student is trained; the `training` part of a config. */
+export interface FineTuneSettings {
+  readonly epochs: number;
+  readonly rowsPerStep: number;
+  readonly learningRate: number;
+  readonly schedule: ScheduleName;
+  /** The share of all steps over which the learning rate rises. */
+  readonly warmupShare: number;
+  readonly optimiser: OptimiserSpecification;
+  /** Gradients of a larger global norm are scaled down to it; null: never. */
+  readonly maximumNorm: number | null;
+  readonly loss: LossSpecification;
+  readonly stepsPerCheckpoint: number;
+  readonly stepsPerEvaluation: number;
+}
+
+export interface FineTuneOptions {
+  /** With the parameters to start from. */
+  readonly engine: Engine;
+  readonly rows: readonly TokenRow[];
+  /** Rows that are never trained on: their loss is taken every `stepsPerEvaluation` steps and at the end. */
+  readonly developmentRows?: readonly TokenRow[];
+  readonly settings: FineTuneSettings;
+  /** Draws the order of rows: the same for arms that are compared. */
+  readonly seed: number;
+  /** Hash of all that decides the result (weights, data, settings, seed); a checkpoint of another key is refused. */
+  readonly key: string;
+  readonly checkpoints: string;
+  /** JSON lines, one an optimiser step or evaluation. */
+  readonly metrics: string;
+  /** The clock, for tokens per second. */
+  readonly now?: () => number;
+  readonly onProgress?: (progress: FineTuneProgress) => void;
+  /** Checked between steps: a checkpoint is saved before the training ends. */
+  readonly signal?: AbortSignal;
+  /** Teacher logits for a row's weighted tokens, where the loss wants them: asked for when the row's turn comes, since they are large. */
+  readonly teacherLogits?: (rowIndex: number) => Promise<Float32Array>;
+}
+
+export interface FineTuneProgress {
+  readonly doneCount: number;
+  readonly totalCount: number;
+  /** Mean loss per token of the last step. */
+  readonly loss: number;
+  readonly tokenCount: number;
+}
+
+export interface FineTuneResult {
+  readonly stepCount: number;
+  /** Tokens that the loss was taken over, each time that they were. */
+  readonly trainedTokenCount: number;
+  /** Mean loss per token on the development rows at the end; undefined without such rows. */
+  readonly developmentLoss: number | undefined;
+}
+
+/**
+ * Fine-tunes by the settings' loss: LoRA or all parameters, as the engine was made. Killed at any point and started again, it continues
+ * from its last checkpoint to the same bytes (same machine, versions and thread count).
+ */
+export const fineTune = async (options: FineTuneOptions): Promise<FineTuneResult> => {
+  const { engine, rows, developmentRows = [], settings, seed, key, checkpoints, metrics, signal, onProgress } = options;
+  const { rowsPerStep, epochs, optimiser, maximumNorm, loss } = settings;
+  const now = options.now ?? Date.now;
+  const batches = { seed, epochCount: epochs, rowsPerStep, rowsPerMicroBatch: rowsPerStep };
+  const sizes = rows.map((row) => ({ tokenCount: row.tokens.length, weightedTokenCount: weightOf(row) }));
+  const totalCount = plannedStepCount(rows.length, batches);
+  const schedule = {
+    name: settings.schedule,
+    learningRate: settings.learningRate,
+    stepCount: totalCount,
+    warmupStepCount: Math.round(settings.warmupShare * totalCount),
+  };
+
+  const checkpoint = await readCheckpoint(checkpoints, key);
+  if (checkpoint !== undefined) await engine.restore(checkpoint.state);
+  let progress: TrainingProgress = checkpoint?.progress ?? { ...firstBatch, stepCount: 0, trainedTokenCount: 0 };
+  await cutMetrics(metrics, progress.stepCount);
+  const log = await appendJsonLines(metrics);
+
+  const evaluate = async (): Promise<number | undefined> => {
+    if (developmentRows.length === 0) return undefined;
+    const development = await developmentLossOf(engine, developmentRows);
+    await log.append({ step: progress.stepCount, developmentLoss: development });
+    return development;
+  };
+  try {
+    // The untouched student's loss: without it nobody can say what training changed.
+    if (checkpoint === undefined) await evaluate();
+    for (;;) {
+      const next = nextStep(sizes, progress, batches);
+      if (next === undefined) break;
+      if (signal?.aborted === true) {
+        await saveCheckpoint(checkpoints, key, { progress, state: await engine.state() });
+        signal.throwIfAborted();
+      }
+      const startMs = now();
+      const indices = next.plan.microBatches.flat();
+      const stepRows = await Promise.all(indices.map((index) => withTeacher(rows[index] as TokenRow, index, options)));
+      const sums = await engine.forwardBackward(stepRows, loss);
+      const learningRate = learningRateAt(progress.stepCount, schedule);
+      const { gradientNorm } = await engine.optimStep({
+        optimiser,
+        learningRate,
+        tokenCount: next.plan.weightedTokenCount,
+        ...(maximumNorm !== null && { maximumNorm }),
+      });
+      progress = {
+        ...next.state,
+        stepCount: progress.stepCount + 1,
+        trainedTokenCount: progress.trainedTokenCount + next.plan.weightedTokenCount,
+      };
+      const tokenCount = indices.reduce((sum, index) => sum + (sizes[index]?.tokenCount ?? 0), 0);
+      await log.append({
+        step: progress.stepCount,
+        epoch: next.plan.epoch,
+        ...meansOf(sums),
+        learningRate,
+        gradientNorm,
+        tokenCount,
+        weightedTokenCount: next.plan.weightedTokenCount,
+        tokensPerSecond: Math.round((1000 * tokenCount) / Math.max(1, now() - startMs)),
+      });
+      onProgress?.({ doneCount: progress.stepCount, totalCount, loss: sums.sum / sums.tokenCount, tokenCount });
+      const isLast = progress.stepCount === totalCount;
+      if (!isLast && progress.stepCount % settings.stepsPerEvaluation === 0) await evaluate();
+      if (isLast || progress.stepCount % settings.stepsPerCheckpoint === 0) {
+        await saveCheckpoint(checkpoints, key, { progress, state: await engine.state() });
+      }
+    }
+    return { stepCount: progress.stepCount, trainedTokenCount: progress.trainedTokenCount, developmentLoss: await evaluate() };
+  } finally {
+    await log.close();
+  }
+};
+
+/** Removes what only a training that is not yet finished needs. */
+export const removeCheckpoints = (checkpoints: string): Promise<void> => rm(checkpoints, { recursive: true, force: true });
+
+/** Mean loss per weighted token: sums first, divided once. */
+export const developmentLossOf = async (engine: Engine, rows: readonly TokenRow[]): Promise<number> => {
+  const sums = await engine.forward(rows, { name: 'cross-entropy' });
+  return sums.reduce((sum, row) => sum + row.sum, 0) / sums.reduce((sum, row) => sum + row.tokenCount, 0);
+};
+
+const weightOf = (row: TokenRow): number => row.weights.reduce((sum, weight) => sum + weight, 0);
+
+const meansOf = ({ sum, tokenCount, terms }: LossSums) => ({
+  loss: sum / tokenCount,
+  // Apart, so that a term a thousand times smaller than another is seen.
+  terms: Object.fromEntries(Object.entries(terms).map(([name, term]) => [name, term / tokenCount])),
+});
+
+const withTeacher = async (row: TokenRow, index: number, { teacherLogits }: FineTuneOptions): Promise<TokenRow> =>
+  teacherLogits === undefined ? row : { ...row, teacherLogits: await teacherLogits(index) };
+
+/** Lines of steps that a killed training did after its last checkpoint: they are done again and would stand there twice. */
+const cutMetrics = async (path: string, stepCount: number): Promise<void> => {
+  const kept: unknown[] = [];
+  try {
+    for await (const { value } of readJsonLines(path)) {
+      if (typeof value === 'object' && value !== null && 'step' in value && Number(value.step) <= stepCount) kept.push(value);
+    }
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return;
+    throw error;
+  }
+  await writeFileAtomic(path, kept.map((value) => `${JSON.stringify(value)}\n`).join(''));
+};

@@ -1,0 +1,110 @@
+import { basename } from 'node:path';
+import { UserError } from '../base/errors.ts';
+import type { RunConfig } from '../config/run-config.ts';
+import { createEngine } from '../engines/create-engine.ts';
+import type { Engine, TokenRow } from '../engines/engine.ts';
+import { createTeacher } from '../teachers/create-teacher.ts';
+import { engineTeacher } from '../teachers/engine.ts';
+import type { Teacher } from '../teachers/teacher.ts';
+import type { ChatMessage } from '../text/chat-message.ts';
+import { loadModelText, type ModelText } from '../text/model-text.ts';
+import { trainingRow } from '../text/training-row.ts';
+import { modelFingerprint } from '../weights/model-folder.ts';
+import type { Surroundings } from './surroundings.ts';
+
+/** A run's teacher, opened when first asked for: a run whose answers are all there already never loads it. */
+export interface RunTeacher {
+  readonly open: () => Promise<Teacher>;
+  /** The engine and text of a local teacher, for its logits. Throws where the teacher is not local. */
+  readonly openLocal: () => Promise<LocalTeacher>;
+  readonly release: () => Promise<void>;
+}
+
+export interface LocalTeacher {
+  readonly engine: Engine;
+  readonly text: ModelText;
+}
+
+export const runTeacher = (config: RunConfig, surroundings: Surroundings): RunTeacher => {
+  let local: Promise<LocalTeacher> | undefined;
+  let teacher: Promise<Teacher> | undefined;
+  const openModel = async (model: string): Promise<LocalTeacher> => {
+    const modelFolder = await surroundings.resolveModel(model);
+    const text = await loadModelText(modelFolder);
+    const { threadCount } = config.engine;
+    const engine = await createEngine({
+      modelFolder,
+      initialisation: { from: 'folder' },
+      parameters: { kind: 'none' },
+      precision: config.engine.precision,
+      device: config.engine.device,
+      layout: 'worker',
+      ...(threadCount !== undefined && { threadCount }),
+    });
+    return { engine, text };
+  };
+  const openLocal = async (): Promise<LocalTeacher> => {
+    if (config.teacher?.kind !== 'local') throw new UserError('The logits of a teacher are to be had of a teacher of kind local alone.');
+    local ??= openModel(config.teacher.model);
+    return local;
+  };
+  return {
+    openLocal,
+    open: async () => {
+      if (config.teacher === undefined) throw new UserError('This config names no teacher. Add `teacher:` to it.');
+      teacher ??= createTeacher(config.teacher, {
+        environment: surroundings.environment,
+        offline: surroundings.offline,
+        openLocal: async ({ model, batchSize }) => {
+          const path = await surroundings.resolveModel(model);
+          const identity = { model: basename(path), location: path, revision: (await modelFingerprint(path)).slice(0, 16) };
+          return engineTeacher({ ...(await openLocal()), identity, ...(batchSize !== undefined && { batchSize }) });
+        },
+      });
+      return teacher;
+    },
+    release: async () => {
+      // A local teacher releases its engine; one that was opened for its logits alone is released here, and twice does no harm.
+      await (await teacher)?.release();
+      await (await local)?.engine.release();
+    },
+  };
+};
+
+export interface TeacherLogitsQuery {
+  readonly teacher: LocalTeacher;
+  /** What the teacher is asked: priming, question and instruction. */
+  readonly messages: readonly ChatMessage[];
+  readonly answer: string;
+  /** The student's row for the same answer, without the priming. */
+  readonly studentRow: TokenRow;
+  readonly studentVocabularySize: number;
+  readonly where: string;
+}
+
+/**
+ * The teacher's logits for each token that the student is trained on, [weighted tokens, vocabulary]. The teacher reads priming, question and
+ * answer, the student question and answer: the two are aligned on the answer's tokens, and that these are the same is checked.
+ */
+export const teacherLogitsOf = async (query: TeacherLogitsQuery): Promise<Float32Array> => {
+  const { teacher, messages, answer, studentRow, where } = query;
+  const { vocabularySize, contextLength } = teacher.engine.information;
+  if (vocabularySize !== query.studentVocabularySize) {
+    throw new UserError(
+      `The teacher has ${vocabularySize} words and the student ${query.studentVocabularySize}: their probabilities are over different words. ` +
+        'Take two models of one tokenizer, or train on the answers alone (loss: cross-entropy).',
+    );
+  }
+  const row = trainingRow(teacher.text.template, teacher.text.tokenizer, messages, answer, { maximumLength: contextLength, where });
+  const positions = row?.weights.flatMap((weight, position) => (weight === 0 ? [] : [position])) ?? [];
+  const taught = positions.map((position) => row?.tokens[position]);
+  const learnt = studentRow.tokens.filter((_, position) => studentRow.weights[position] !== 0);
+  if (row === undefined || taught.length !== learnt.length || taught.some((token, index) => token !== learnt[index])) {
+    throw new UserError(
+      `${where}: the teacher's tokens of the answer (${taught.length}) are not the student's (${learnt.length}), so its logits belong to other tokens. ` +
+        'Teacher and student must have one tokenizer and end their turns alike.',
+    );
+  }
+  const [score] = await teacher.engine.score([{ tokens: row.tokens, logitPositions: positions.map((position) => position - 1) }]);
+  return score?.logits ?? new Float32Array();
+};

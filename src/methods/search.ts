@@ -1,0 +1,83 @@
+import { join } from 'node:path';
+import type { RunConfig } from '../config/run-config.ts';
+import type { TokenRow } from '../engines/engine.ts';
+import { hashOf } from '../run-folder/compare-configs.ts';
+import type { RunFolder } from '../run-folder/run-folder.ts';
+import { runStage } from '../run-folder/stage.ts';
+import { fineTune, removeCheckpoints } from './fine-tune.ts';
+import type { Student } from './student.ts';
+import type { Surroundings } from './surroundings.ts';
+
+/** A candidate and the loss that it was judged by: nats per token of development questions' gold solutions. */
+export interface Candidate {
+  readonly learningRate: number;
+  readonly epochs: number;
+  readonly developmentLoss: number;
+}
+
+export interface SearchOptions {
+  readonly config: RunConfig;
+  readonly run: RunFolder;
+  readonly student: Student;
+  /** Rows of the arm that the candidates are trained on. */
+  readonly rows: readonly TokenRow[];
+  readonly developmentRows: readonly TokenRow[];
+  readonly surroundings: Surroundings;
+}
+
+/**
+ * Chooses learning rate and epochs on a slice of the training split, once for all arms, and freezes them in the run's record before the test
+ * split is opened. Without `search` in the config nothing is chosen.
+ */
+export const chooseSettings = async (options: SearchOptions): Promise<RunConfig['training']> => {
+  const { config, run, student, rows, developmentRows, surroundings } = options;
+  const { training, search, seeds } = config;
+  if (search === undefined) return training;
+  const grid = (search.learningRate ?? [training.learningRate]).flatMap((learningRate) =>
+    (search.epochs ?? [training.epochs]).map((epochs) => ({ learningRate, epochs })),
+  );
+  const seed = seeds[0] ?? 0;
+  const key = {
+    base: student.baseHash,
+    student: { ...config.student, model: '' },
+    training,
+    grid,
+    seed,
+    rows: hashOf([...rows, ...developmentRows].map(({ tokens, weights }) => [[...tokens], [...weights]])),
+  };
+  const stage = await runStage(run, { name: 'choose', key }, async () => {
+    const candidates: Candidate[] = [];
+    for (const { learningRate, epochs } of grid) {
+      const name = `learning rate ${learningRate}, ${epochs} epochs`;
+      const folder = join(run.path, 'search', `learning-rate-${learningRate}-epochs-${epochs}`);
+      await student.engine.reset(seed);
+      const { developmentLoss } = await fineTune({
+        engine: student.engine,
+        rows,
+        developmentRows,
+        settings: { ...training, learningRate, epochs, stepsPerEvaluation: Number.MAX_SAFE_INTEGER },
+        seed,
+        key: hashOf({ ...key, learningRate, epochs }),
+        checkpoints: join(folder, 'checkpoints'),
+        metrics: join(folder, 'metrics.jsonl'),
+        ...(surroundings.signal !== undefined && { signal: surroundings.signal }),
+        onProgress: (progress) => surroundings.onProgress?.(`choose: ${name}`, { ...progress, note: `loss ${progress.loss.toFixed(3)}` }),
+      });
+      candidates.push({ learningRate, epochs, developmentLoss: developmentLoss ?? Number.POSITIVE_INFINITY });
+    }
+    for (const { learningRate, epochs } of grid) {
+      await removeCheckpoints(join(run.path, 'search', `learning-rate-${learningRate}-epochs-${epochs}`, 'checkpoints'));
+    }
+    const best = candidates.reduce((left, right) => (right.developmentLoss < left.developmentLoss ? right : left));
+    return {
+      files: [join(run.path, 'search')],
+      facts: { candidates: candidates.map((candidate) => ({ ...candidate })), learningRate: best.learningRate, epochs: best.epochs },
+    };
+  });
+  const learningRate = Number(stage.facts.learningRate);
+  const epochs = Number(stage.facts.epochs);
+  surroundings.say?.(
+    `Chosen on ${developmentRows.length} development questions of the training split: learning rate ${learningRate}, ${epochs} epochs.`,
+  );
+  return { ...training, learningRate, epochs };
+};

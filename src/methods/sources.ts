@@ -1,0 +1,112 @@
+import { join } from 'node:path';
+import { sha256OfFile } from '../base/folders.ts';
+import type { ArmConfig } from '../config/arm-config.ts';
+import type { RunConfig } from '../config/run-config.ts';
+import { strategies } from '../priming/strategies.ts';
+import { collect } from '../responses/collect.ts';
+import type { Response } from '../responses/response.ts';
+import { readResponses, storeResponses } from '../responses/response-store.ts';
+import { goldResponses, shuffledResponses } from '../responses/sources.ts';
+import type { RunFolder } from '../run-folder/run-folder.ts';
+import { type CollectFacts, runStage, stageNames } from '../run-folder/stage.ts';
+import type { Example, Task } from '../tasks/task.ts';
+import { recordedTeacher } from '../teachers/recorded.ts';
+import type { Teacher } from '../teachers/teacher.ts';
+import type { Surroundings } from './surroundings.ts';
+
+export interface SourceOptions {
+  readonly config: RunConfig;
+  readonly run: RunFolder;
+  readonly task: Task;
+  readonly examples: readonly Example[];
+  /** Opens the run's teacher, once for all strategies. */
+  readonly openTeacher: () => Promise<Teacher>;
+  readonly surroundings: Surroundings;
+}
+
+/**
+ * The answers that an arm is trained on: asked of the teacher under its strategy, read from a recording, the data set's own, or another
+ * arm's under the wrong questions. Each is kept in the run's store, one line an answer, whatever becomes of the rest.
+ */
+export const collectSource = async (arm: ArmConfig, options: SourceOptions): Promise<readonly Response[]> => {
+  const { config, run, task, examples, openTeacher, surroundings } = options;
+  const folder = join(run.paths.responses, arm.name);
+  const warn = (message: string): Promise<void> => run.warn(stageNames.collect(arm.name), message);
+  const stage = await runStage(run, { name: stageNames.collect(arm.name), key: await sourceKey(arm, options) }, async () => {
+    if (arm.kind === 'gold') {
+      return stored(folder, goldResponses(examples, task));
+    }
+    if (arm.kind === 'shuffled') {
+      const of = config.arms.find(({ name }) => name === arm.of) as ArmConfig;
+      const others = await collectSource(of, options);
+      return stored(folder, shuffledResponses(others, 0, examples, task));
+    }
+    const teacher = arm.kind === 'recorded' ? await recordedTeacher(arm.file) : await openTeacher();
+    const { answersPerQuestion, accept, ...sampling } = config.sampling;
+    try {
+      const report = await collect({
+        examples,
+        task,
+        // A recording is asked as an unprimed teacher is: how its answers were got is its maker's to say.
+        strategy: arm.kind === 'recorded' ? (strategies.none as NonNullable<typeof strategies.none>) : arm.strategy,
+        source: arm.name,
+        teacher,
+        sampling,
+        samplesPerQuestion: answersPerQuestion,
+        accept,
+        folder,
+        onProgress: ({ doneCount, wantedCount, failedCount, lastProblem }) =>
+          surroundings.onProgress?.(`collect ${arm.name}`, {
+            doneCount,
+            totalCount: wantedCount,
+            note: lastProblem ?? (failedCount === 0 ? '' : `${failedCount} failed`),
+          }),
+        onWarning: (message) => void warn(message),
+        ...(surroundings.signal !== undefined && { signal: surroundings.signal }),
+      });
+      return {
+        files: [folder],
+        facts: {
+          keys: [...report.keys],
+          keptCount: report.keptCount,
+          failedCount: report.failedCount,
+          rejectedCount: 0,
+          ...(report.usage !== undefined && {
+            promptTokenCount: report.usage.promptTokens,
+            completionTokenCount: report.usage.completionTokens,
+          }),
+        },
+      };
+    } finally {
+      if (arm.kind === 'recorded') await teacher.release();
+    }
+  });
+  const keys = stage.facts.keys as string[];
+  return readResponses(folder, { keys });
+};
+
+const stored = async (folder: string, responses: readonly Response[]) => {
+  await storeResponses(folder, responses);
+  const facts: CollectFacts = { keptCount: responses.length, failedCount: 0, rejectedCount: 0 };
+  return { files: [join(folder, 'responses.jsonl')], facts: { ...facts, keys: responses.map(({ requestKey }) => requestKey) } };
+};
+
+/** All that decides an arm's answers, so that a finished stage is done anew when any of it changed. */
+const sourceKey = async (arm: ArmConfig, { config, task, examples }: SourceOptions) => ({
+  arm: arm.kind === 'strategy' ? { ...arm.strategy } : { ...arm },
+  ...(arm.kind === 'recorded' && { fileHash: await sha256OfFile(arm.file) }),
+  teacher: arm.kind === 'strategy' ? JSON.stringify(config.teacher) : '',
+  sampling: { ...config.sampling },
+  instruction: task.instruction,
+  questions: examples.map(({ id, question, solution }) => [id, question, solution]),
+});
+
+/**
+ * Arms matched by questions: only questions that every arm has a kept answer to are trained on, so that an arm whose teacher was cut off
+ * more often does not also learn from other questions than the rest.
+ */
+export const matchedByQuestion = (sources: ReadonlyMap<string, readonly Response[]>): Map<string, readonly Response[]> => {
+  const answered = [...sources.values()].map((responses) => new Set(responses.map(({ exampleId }) => exampleId)));
+  const common = answered.reduce((left, right) => left.intersection(right), answered[0] ?? new Set<string>());
+  return new Map([...sources].map(([name, responses]) => [name, responses.filter(({ exampleId }) => common.has(exampleId))]));
+};

@@ -1,0 +1,85 @@
+import { dirname } from 'node:path';
+import type { StudentConfig } from '../config/student-config.ts';
+import type { EngineConfig } from '../config/training-config.ts';
+import { createEngine } from '../engines/create-engine.ts';
+import type { Engine, EngineSpecification, Parameter } from '../engines/engine.ts';
+import { loadModelText, type ModelText } from '../text/model-text.ts';
+import { readAdapter, writeAdapter } from '../weights/adapter.ts';
+import { modelFingerprint, openModelFolder, readModelConfiguration, readTokenizerFiles } from '../weights/model-folder.ts';
+import { writeModel } from '../weights/model-writer.ts';
+
+/** A student that is being trained or measured: its engine, and how it is talked to. */
+export interface Student {
+  readonly engine: Engine;
+  readonly text: ModelText;
+  readonly config: StudentConfig;
+  /** Folder or .gguf file on this machine. */
+  readonly modelPath: string;
+  /** Hash of the weights that training starts from, but for those that a seed draws. */
+  readonly baseHash: string;
+}
+
+export interface StudentOptions {
+  readonly config: StudentConfig;
+  readonly engine: EngineConfig;
+  readonly modelPath: string;
+  readonly seed: number;
+}
+
+/** Opens a student. Whoever opens it releases its engine. */
+export const openStudent = async ({ config, engine, modelPath, seed }: StudentOptions): Promise<Student> => {
+  const specification: EngineSpecification = {
+    modelFolder: modelPath,
+    initialisation: config.initialisation === 'random' ? { from: 'random', seed } : { from: 'folder' },
+    parameters: config.parameters.kind === 'lora' ? { ...config.parameters, seed } : config.parameters,
+    precision: engine.precision,
+    device: engine.device,
+    layout: 'worker',
+    ...(engine.threadCount !== undefined && { threadCount: engine.threadCount }),
+  };
+  const text = await loadModelText(modelPath);
+  const baseHash =
+    config.initialisation === 'random'
+      ? JSON.stringify((await readModelConfiguration(modelPath)).config)
+      : await modelFingerprint(modelPath);
+  return { engine: await createEngine(specification), text, config, modelPath, baseHash };
+};
+
+/** The formats that whole models are written in, by their names in configs. */
+export const modelFormats = { float32: 'F32', float16: 'F16', bfloat16: 'BF16' } as const;
+
+/**
+ * Writes what was trained, as others read it: a PEFT adapter (always float32), or a whole Hugging Face model where every parameter was
+ * trained.
+ */
+export const writeStudent = async (folder: string, student: Student, format: keyof typeof modelFormats = 'float32'): Promise<void> => {
+  const parameters = await student.engine.parameters();
+  const { config, modelPath } = student;
+  if (config.parameters.kind === 'lora') {
+    await writeAdapter(folder, { parameters, lora: config.parameters, baseModel: config.model });
+    return;
+  }
+  const files = await readTokenizerFiles(modelPath);
+  const from = {
+    folder: modelPath.endsWith('.gguf') ? dirname(modelPath) : modelPath,
+    ...(await readModelConfiguration(modelPath)),
+    tokenizerFiles: async () => files,
+  };
+  await writeModel(folder, parameters, from, { format: modelFormats[format] });
+};
+
+/** Loads what `writeStudent` wrote, so that the weights measured are the weights taken home. */
+export const loadStudent = async (student: Student, folder: string): Promise<void> => {
+  if (student.config.parameters.kind === 'lora') {
+    await student.engine.load((await readAdapter(folder)).parameters);
+    return;
+  }
+  const { tensors } = await openModelFolder(folder);
+  try {
+    const parameters: Record<string, Parameter> = {};
+    for (const [name, { shape }] of tensors.names) parameters[name] = { shape, data: await tensors.read(name) };
+    await student.engine.load(parameters);
+  } finally {
+    await tensors.close();
+  }
+};

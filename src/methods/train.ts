@@ -1,0 +1,119 @@
+import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { z } from 'zod';
+import { UserError } from '../base/errors.ts';
+import { lockFolder } from '../base/folder-lock.ts';
+import { writeJsonAtomic } from '../base/folders.ts';
+import type { TrainConfig } from '../config/train-config.ts';
+import { hashOf } from '../run-folder/compare-configs.ts';
+import type { ModelText } from '../text/model-text.ts';
+import { readTrainingLines, rowOfLine } from '../text/training-lines.ts';
+import { type TrainingRows, trainingRows } from '../text/training-rows.ts';
+import { type FineTuneResult, fineTune, removeCheckpoints } from './fine-tune.ts';
+import { openStudent, writeStudent } from './student.ts';
+import type { Surroundings } from './surroundings.ts';
+
+export interface TrainReport extends FineTuneResult {
+  /** The adapter's or model's folder. */
+  readonly folder: string;
+  readonly rowCount: number;
+  readonly droppedCount: number;
+  readonly truncatedCount: number;
+  /** Whether it was trained before, and nothing was left to do. */
+  readonly wasDone: boolean;
+}
+
+/**
+ * `retort train`: fine-tunes a student on conversations or on prompts with completions, and writes what was learnt into `config.output`:
+ * a PEFT adapter, or a model where every parameter was trained. Started again after a kill it continues; started again after its end it
+ * says so and does nothing.
+ */
+export const train = async (config: TrainConfig, surroundings: Surroundings): Promise<TrainReport> => {
+  const { data, training, seed, output } = config;
+  const lock = await lockFolder(output);
+  try {
+    const modelPath = await surroundings.resolveModel(config.student.model);
+    const student = await openStudent({ config: config.student, engine: config.engine, modelPath, seed });
+    try {
+      const rows = await rowsOf(data.train, config, student.text);
+      const developmentRows = data.development === undefined ? undefined : await rowsOf(data.development, config, student.text);
+      const key = hashOf({
+        base: student.baseHash,
+        student: { ...config.student, model: student.baseHash },
+        training,
+        seed,
+        rows: rows.rows.map(({ row }) => [[...row.tokens], [...row.weights]]),
+      });
+      const counts = { rowCount: rows.rows.length, droppedCount: rows.dropped.length, truncatedCount: rows.truncatedCount };
+      reportRows(rows, surroundings);
+      const reportFile = join(output, 'training.json');
+      const done = await finishedReport(reportFile, key);
+      if (done !== undefined) return { ...done, ...counts, folder: output, wasDone: true };
+      await student.engine.reset(seed);
+      const result = await fineTune({
+        engine: student.engine,
+        rows: rows.rows.map(({ row }) => row),
+        ...(developmentRows !== undefined && { developmentRows: developmentRows.rows.map(({ row }) => row) }),
+        settings: training,
+        seed,
+        key,
+        checkpoints: join(output, 'checkpoints'),
+        metrics: join(output, 'metrics.jsonl'),
+        ...(surroundings.signal !== undefined && { signal: surroundings.signal }),
+        onProgress: (progress) => surroundings.onProgress?.('train', { ...progress, note: `loss ${progress.loss.toFixed(3)}` }),
+      });
+      await writeStudent(output, student, config.format);
+      await writeJsonAtomic(reportFile, {
+        key,
+        templateHash: student.text.template.hash,
+        config,
+        versions: surroundings.versions,
+        ...result,
+      });
+      await removeCheckpoints(join(output, 'checkpoints'));
+      return { ...result, ...counts, folder: output, wasDone: false };
+    } finally {
+      await student.engine.release();
+    }
+  } finally {
+    await lock.release();
+  }
+};
+
+const rowsOf = async (file: string, { data, training }: TrainConfig, text: ModelText): Promise<TrainingRows<unknown>> => {
+  const lines = await readTrainingLines(file, data.limit === undefined ? {} : { limit: data.limit });
+  const { maximumLength } = training;
+  const makeRow = (line: (typeof lines)[number]) => rowOfLine(text.template, text.tokenizer, line, { maximumLength, turns: data.turns });
+  return trainingRows(lines, makeRow, { maximumLength, keepTruncated: false, what: file });
+};
+
+const reportRows = ({ rows, dropped, rewrittenCount }: TrainingRows<unknown>, { say }: Surroundings): void => {
+  const weighted = rows.reduce((sum, { row }) => sum + row.weightedTokenCount, 0);
+  say?.(`${rows.length} rows, ${weighted} tokens to learn${dropped.length === 0 ? '' : `; ${dropped.length} rows left out as too long`}`);
+  if (rewrittenCount > 0) {
+    say?.(
+      `${rewrittenCount} rows are rendered by the chat template otherwise than a prompt is: their answers were found by their place in the text`,
+    );
+  }
+};
+
+const finishedSchema = z.looseObject({
+  key: z.string(),
+  stepCount: z.number(),
+  trainedTokenCount: z.number(),
+  developmentLoss: z.number().optional(),
+});
+
+/** The report of a finished training of this very key. Another one's is an error: its weights would be overwritten. */
+const finishedReport = async (file: string, key: string): Promise<FineTuneResult | undefined> => {
+  if (!existsSync(file)) return undefined;
+  const found = finishedSchema.safeParse(JSON.parse(await readFile(file, 'utf8')));
+  if (!found.success || found.data.key !== key) {
+    throw new UserError(
+      `${dirname(file)} holds a student that was trained otherwise (${basename(file)}). Give the output another folder, or delete that one.`,
+    );
+  }
+  const { stepCount, trainedTokenCount, developmentLoss } = found.data;
+  return { stepCount, trainedTokenCount, developmentLoss };
+};
