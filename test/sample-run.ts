@@ -34,6 +34,7 @@ export const sampleAnswers = (subject: Subject, options: SampleRunOptions): Answ
     const number = isRight ? '7' : '8';
     return {
       id,
+      question: `What is ${index} times 7?`,
       questionHash: sha256(id),
       promptHash: sha256(`prompt ${id}`),
       requestHash: sha256(`${subjectName(subject)} ${id}`),

@@ -8,6 +8,8 @@ const hash = z.string().regex(/^[0-9a-f]{64}$/);
 const answerRecordSchema = z.strictObject({
   /** The example's id. */
   id: z.string(),
+  /** The question alone, so that the file can be read by itself. */
+  question: z.string(),
   /** SHA-256 of the question's text. */
   questionHash: hash,
   /** SHA-256 of the prompt as the model got it. */

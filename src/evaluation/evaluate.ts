@@ -47,6 +47,7 @@ export const evaluate = async (options: EvaluateOptions): Promise<AnswerRecord[]
   });
   const record = ({ example, promptHash, requestHash }: (typeof asked)[number], answer: GivenAnswer): AnswerRecord => ({
     id: example.id,
+    question: example.question,
     questionHash: sha256(example.question),
     promptHash,
     requestHash,
