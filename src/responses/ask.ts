@@ -2,7 +2,8 @@ import type { Clock } from '../base/clock.ts';
 import type { Random } from '../base/random.ts';
 import type { Teacher, TeacherAnswer, TeacherRequest, Usage } from '../teachers/teacher.ts';
 import { TeacherError } from '../teachers/teacher-error.ts';
-import type { PauseGate } from './pause-gate.ts';
+import { type Admission, mayBeBilled } from './admission.ts';
+import { addUsage } from './spending.ts';
 
 export interface RetryPolicy {
   /** Requests for one question before it counts as unanswered; pauses that a provider asks for (429) do not count. */
@@ -31,7 +32,7 @@ export const defaultRetryPolicy: RetryPolicy = {
 /** What the requests of one collection share. */
 export interface AskSurroundings {
   readonly teacher: Teacher;
-  readonly gate: PauseGate;
+  readonly admission: Admission;
   readonly policy: RetryPolicy;
   readonly clock: Clock;
   readonly random: Random;
@@ -44,50 +45,105 @@ export interface AskSurroundings {
   readonly onProblem: (problem: TeacherError) => void;
 }
 
-/** How asking one question ended. */
-export type Asked = {
+/** What the tries for one question took. */
+export interface Tries {
   readonly tryCount: number;
+  /** Of the last one. */
   readonly latencyMs: number;
   /** Of tries that were billed and gave nothing. */
   readonly wastedUsage: Usage | undefined;
-} & (
+  /** Of tries of which nobody knows what they cost, counted in full. */
+  readonly assumedUsage: Usage | undefined;
+}
+
+type Outcome =
   | { readonly outcome: 'answered'; readonly answer: TeacherAnswer }
   | { readonly outcome: 'refused' | 'unanswered'; readonly problem: TeacherError }
-);
+  /** Something that concerns all questions alike, or the stop signal's reason. */
+  | { readonly outcome: 'interrupted'; readonly thrown: unknown };
 
-/** Asks until there is an answer or no hope of one. Throws what concerns all questions alike, and the stop signal's reason. */
+/** How asking one question ended. */
+export type Asked = Tries & Outcome;
+
+/** Asks until there is an answer or no hope of one. Never throws: what the tries cost must be written down however they ended. */
 export const ask = async (request: Omit<TeacherRequest, 'signal'>, surroundings: AskSurroundings): Promise<Asked> => {
-  const { teacher, gate, policy, clock, random, stop, hangUp, hasAnswered, onSent, onProblem } = surroundings;
-  let wastedUsage: Usage | undefined;
-  let tryCount = 0;
+  let tries: Tries = { tryCount: 0, latencyMs: 0, wastedUsage: undefined, assumedUsage: undefined };
+  const onTry = (tried: Tries): void => {
+    tries = tried;
+  };
+  try {
+    const outcome = await tryRepeatedly(request, surroundings, () => tries, onTry);
+    return { ...outcome, ...tries };
+  } catch (thrown) {
+    return { outcome: 'interrupted', thrown, ...tries };
+  }
+};
+
+const tryRepeatedly = async (
+  request: Omit<TeacherRequest, 'signal'>,
+  surroundings: AskSurroundings,
+  tries: () => Tries,
+  onTry: (tries: Tries) => void,
+): Promise<Outcome> => {
+  const { admission, policy, clock, random, stop, hasAnswered, onProblem } = surroundings;
   for (let failureCount = 0; ; ) {
-    await gate.pass(stop);
-    stop.throwIfAborted();
-    const startMs = clock.now();
-    tryCount++;
-    onSent();
-    try {
-      const answer = await teacher.generate({ ...request, signal: hangUp });
-      return { outcome: 'answered', answer, tryCount, latencyMs: clock.now() - startMs, wastedUsage };
-    } catch (thrown) {
-      if (!(thrown instanceof TeacherError)) throw thrown;
-      onProblem(thrown);
-      wastedUsage = addUsage(wastedUsage, thrown.usage);
-      const failed = { problem: thrown, tryCount, latencyMs: clock.now() - startMs, wastedUsage };
-      const { advice } = thrown;
-      if (advice.retry === 'never') {
-        if (advice.scope === 'question') return { outcome: 'refused', ...failed };
-        throw thrown;
-      }
-      if (advice.retry === 'pause') {
-        gate.close(thrown, advice.retryAfterMs);
-        continue;
-      }
-      failureCount++;
-      if (failureCount >= policy.maximumTries) return { outcome: 'unanswered', ...failed };
-      if (failureCount >= policy.maximumFirstTries && !hasAnswered()) throw thrown;
-      await clock.sleep(waitBefore(failureCount, advice.retryAfterMs, policy, random), stop);
+    const result = await tryOnce(request, surroundings, tries(), onTry);
+    if (!(result instanceof TeacherError)) return { outcome: 'answered', answer: result };
+    onProblem(result);
+    const { advice } = result;
+    if (advice.retry === 'never') {
+      if (advice.scope === 'question') return { outcome: 'refused', problem: result };
+      throw result;
     }
+    if (advice.retry === 'pause') {
+      admission.gate.close(result, advice.retryAfterMs);
+      continue;
+    }
+    failureCount++;
+    if (failureCount >= policy.maximumTries) return { outcome: 'unanswered', problem: result };
+    if (failureCount >= policy.maximumFirstTries && !hasAnswered()) throw result;
+    await clock.sleep(waitBefore(failureCount, advice.retryAfterMs, policy, random), stop);
+  }
+};
+
+/** One request, with what it cost settled and handed to `onTry` whatever became of it. Returns the teacher's error, throws any other. */
+const tryOnce = async (
+  request: Omit<TeacherRequest, 'signal'>,
+  { teacher, admission, clock, stop, hangUp, onSent }: AskSurroundings,
+  before: Tries,
+  onTry: (tries: Tries) => void,
+): Promise<TeacherAnswer | TeacherError> => {
+  const ticket = await admission.enter(request, stop);
+  const startMs = clock.now();
+  onSent();
+  const tried = (cost: { readonly wasted?: Usage; readonly assumed?: Usage }): void =>
+    onTry({
+      tryCount: before.tryCount + 1,
+      latencyMs: clock.now() - startMs,
+      wastedUsage: addUsage(before.wastedUsage, cost.wasted),
+      assumedUsage: addUsage(before.assumedUsage, cost.assumed),
+    });
+  try {
+    const answer = await teacher.generate({ ...request, signal: hangUp });
+    if (answer.rateLimit !== undefined) admission.observe(answer.rateLimit);
+    if (answer.usage !== undefined) ticket.settle(answer.usage);
+    else if (teacher.isFree === true) ticket.settleUnbilled();
+    tried(answer.usage === undefined && teacher.isFree !== true ? { assumed: ticket.settleInFull() } : {});
+    return answer;
+  } catch (thrown) {
+    if (!(thrown instanceof TeacherError)) {
+      tried({ assumed: ticket.settleInFull() }); // Hung up on, or a bug: it may cost.
+      throw thrown;
+    }
+    if (thrown.usage !== undefined) {
+      ticket.settle(thrown.usage);
+      tried({ wasted: thrown.usage });
+    } else if (mayBeBilled(thrown)) tried({ assumed: ticket.settleInFull() });
+    else {
+      ticket.settleUnbilled();
+      tried({});
+    }
+    return thrown;
   }
 };
 
@@ -95,17 +151,4 @@ export const ask = async (request: Omit<TeacherRequest, 'signal'>, surroundings:
 const waitBefore = (failureCount: number, retryAfterMs: number | undefined, policy: RetryPolicy, random: Random): number => {
   const fullMs = Math.min(policy.longestWaitMs, policy.firstWaitMs * 2 ** (failureCount - 1));
   return Math.max(Math.min(retryAfterMs ?? 0, policy.patienceMs), fullMs * (0.5 + 0.5 * random.uniform()));
-};
-
-/** The sum of two usages; an absent one adds nothing. */
-export const addUsage = (a: Usage | undefined, b: Usage | undefined): Usage | undefined => {
-  if (a === undefined || b === undefined) return a ?? b;
-  const optional = (name: 'cachedPromptTokens' | 'reasoningTokens') =>
-    a[name] === undefined && b[name] === undefined ? {} : { [name]: (a[name] ?? 0) + (b[name] ?? 0) };
-  return {
-    promptTokens: a.promptTokens + b.promptTokens,
-    completionTokens: a.completionTokens + b.completionTokens,
-    ...optional('cachedPromptTokens'),
-    ...optional('reasoningTokens'),
-  };
 };

@@ -5,14 +5,16 @@ import type { TornLine } from '../base/json-lines.ts';
 import { type Random, randomFrom } from '../base/random.ts';
 import type { Teacher } from '../teachers/teacher.ts';
 import { TeacherError } from '../teachers/teacher-error.ts';
+import { admission } from './admission.ts';
 import { type Asked, type AskSurroundings, ask, defaultRetryPolicy, type RetryPolicy } from './ask.ts';
 import { type CollectionPlanOptions, type PlannedAnswer, planCollection } from './collection-plan.ts';
 import { type CollectionReport, type CollectionTally, collectionTally } from './collection-report.ts';
 import { type AcceptableFinish, judge } from './judge.ts';
-import { pauseGate } from './pause-gate.ts';
+import type { Limits } from './rate-limiter.ts';
 import { promptHash, teacherName } from './request-key.ts';
 import type { Response } from './response.ts';
 import { openResponseStore, type ResponseStore, readResponses, type StoredAnswer } from './response-store.ts';
+import { addUsage, type Budget, BudgetReachedError, costUsd, type Prices } from './spending.ts';
 
 export interface CollectOptions extends CollectionPlanOptions {
   readonly teacher: Teacher;
@@ -27,6 +29,12 @@ export interface CollectOptions extends CollectionPlanOptions {
   /** Asks again for answers that failed. Those that nobody answered are asked for again in any case. */
   readonly retryFailed?: boolean;
   readonly retries?: Partial<RetryPolicy>;
+  /** Requests and tokens a minute; the provider's own limits lower them by themselves. */
+  readonly limits?: Limits;
+  /** The most that this folder's answers may cost, earlier runs included. Reached: a CollectionStoppedError says what there is. */
+  readonly budget?: Budget;
+  /** What the teacher's tokens cost; wanted for a budget in dollars. */
+  readonly prices?: Prices;
   readonly clock?: Clock;
   /** For the waits between tries. */
   readonly random?: Random;
@@ -85,6 +93,8 @@ export const collect = async (options: CollectOptions): Promise<CollectionReport
     try {
       await askAll(open, options, store, tally);
     } catch (thrown) {
+      if (thrown instanceof BudgetReachedError)
+        throw new CollectionStoppedError(`${thrown.message} ${stopMessage(report(), 'Stopped')}`, report());
       if (signal?.aborted === true) throw new CollectionStoppedError(stopMessage(report(), 'Stopped'), report());
       if (thrown instanceof TeacherError) throw withCounts(thrown, report());
       throw thrown;
@@ -112,7 +122,8 @@ const askAll = async (
   const policy = { ...defaultRetryPolicy, ...options.retries };
   const stop = new AbortController();
   const hangUp = new AbortController();
-  const gate = pauseGate({ clock, random, patienceMs: policy.patienceMs });
+  const { limits = {}, budget = {}, prices } = options;
+  const admitted = admission({ clock, random, patienceMs: policy.patienceMs, limits, budget, prices, spentBefore: store.spent() });
   let firstError: { readonly thrown: unknown } | undefined;
   let nextIndex = 0;
   let underWayCount = 0;
@@ -121,7 +132,7 @@ const askAll = async (
   let lastProblem: string | undefined;
 
   const report = (): void => {
-    const pausedUntilMs = gate.closedUntilMs();
+    const pausedUntilMs = admitted.gate.closedUntilMs();
     options.onProgress?.({
       ...tally.counts(),
       underWayCount,
@@ -131,7 +142,7 @@ const askAll = async (
   };
   const surroundings: AskSurroundings = {
     teacher,
-    gate,
+    admission: admitted,
     policy,
     clock,
     random,
@@ -151,13 +162,15 @@ const askAll = async (
     const request = { messages, sampling, exampleId: example.id, question: example.question, strategy: options.strategy.name, sampleIndex };
     const asked = await ask(request, surroundings);
     if (asked.outcome === 'answered') {
-      gate.relax();
+      admitted.gate.relax();
       hasAnswered = true;
       unansweredInARow = 0;
     }
+    if (asked.outcome === 'interrupted' && asked.tryCount === 0) throw asked.thrown;
     const response = responseOf(item, messages, asked, options, clock);
     await store.append(response);
     tally.countAnswer(response);
+    if (asked.outcome === 'interrupted') throw asked.thrown;
     if (asked.outcome === 'unanswered' && ++unansweredInARow >= policy.maximumUnanswered) throw asked.problem;
   };
 
@@ -209,10 +222,11 @@ const responseOf = (
   const answer = asked.outcome === 'answered' ? asked.answer : undefined;
   const text = answer?.text ?? '';
   const verdict = answer === undefined ? undefined : judge({ finishReason: answer.finishReason, isEmpty: text.trim() === '' }, accept);
+  const whole = addUsage(answer?.usage, addUsage(asked.wastedUsage, asked.assumedUsage));
   return {
     requestKey: item.requestKey,
-    ...(verdict ?? { status: 'failed' as const, reason: asked.outcome }),
-    ...(asked.outcome === 'answered' ? {} : { detail: asked.problem.message }),
+    ...(verdict ?? { status: 'failed' as const, reason: asked.outcome === 'refused' ? 'refused' : 'unanswered' }),
+    ...(asked.outcome === 'answered' ? {} : { detail: problemOf(asked) }),
     source: sourceOf(options),
     strategy: { name: strategy.name, version: strategy.version },
     exampleId: example.id,
@@ -227,12 +241,20 @@ const responseOf = (
     ...task.score(text, example),
     ...(answer?.usage === undefined ? {} : { usage: answer.usage }),
     ...(asked.wastedUsage === undefined ? {} : { wastedUsage: asked.wastedUsage }),
+    ...(asked.assumedUsage === undefined ? {} : { assumedUsage: asked.assumedUsage }),
+    ...(whole === undefined || options.prices === undefined ? {} : { costUsd: costUsd(whole, options.prices) }),
     latencyMs: Math.round(asked.latencyMs),
     tryCount: asked.tryCount,
     teacher: teacherName(teacher.identity),
     ...(answer?.reportedModel === undefined ? {} : { reportedModel: answer.reportedModel }),
     collectedAt: new Date(clock.now()).toISOString(),
   };
+};
+
+/** What went wrong, for reading; errors of other kinds may say anything, and say it where they are thrown. */
+const problemOf = (asked: Exclude<Asked, { outcome: 'answered' }>): string => {
+  if (asked.outcome !== 'interrupted') return asked.problem.message;
+  return asked.thrown instanceof TeacherError ? asked.thrown.message : 'The collection was stopped.';
 };
 
 /** Answers that another `accept` kept or failed are judged anew, not bought anew. */
@@ -246,7 +268,8 @@ const rejudge = async (planned: readonly PlannedAnswer[], { folder, accept = [] 
   if (changed.length === 0) return;
   const keys = changed.map(({ requestKey }) => requestKey);
   for (const { reason: _, ...response } of await readResponses(folder, { keys, statuses: ['kept', 'failed'] })) {
-    await store.append({ ...response, ...judge({ finishReason: response.finishReason, isEmpty: response.text.trim() === '' }, accept) });
+    const verdict = judge({ finishReason: response.finishReason, isEmpty: response.text.trim() === '' }, accept);
+    await store.append({ ...response, ...verdict, isJudgedAgain: true });
   }
 };
 

@@ -1,8 +1,8 @@
 import type { Usage } from '../teachers/teacher.ts';
-import { addUsage } from './ask.ts';
 import type { PlannedAnswer } from './collection-plan.ts';
 import type { Response } from './response.ts';
 import type { StoredAnswer } from './response-store.ts';
+import { addUsage } from './spending.ts';
 
 /** How a collection stands. */
 export interface CollectionReport {
@@ -11,7 +11,7 @@ export interface CollectionReport {
   /** Request keys of all answers that were wanted, in the order of the examples: for `readResponses`. */
   readonly keys: readonly string[];
   readonly wantedCount: number;
-  /** Answers there are, kept or failed. */
+  /** Answers there are, kept or failed; those that nobody answered are not. */
   readonly doneCount: number;
   readonly keptCount: number;
   readonly failedCount: number;
@@ -24,7 +24,7 @@ export interface CollectionReport {
   readonly newFlexibleCount: number;
   /** Requests sent in this call, tries that failed included. */
   readonly requestCount: number;
-  /** Tokens of this call as the teacher counted them; absent where it counted none. */
+  /** Tokens of this call as the teacher counted them, and in full where it did not; absent where nothing was asked. */
   readonly usage?: Usage;
   readonly durationMs: number;
 }
@@ -43,6 +43,7 @@ export const collectionTally = (
   settled: (requestKey: string) => StoredAnswer | undefined,
 ): CollectionTally => {
   const statuses = new Map<string, Pick<StoredAnswer, 'status' | 'reason'>>();
+  const unanswered = new Set<string>();
   let keptCount = 0;
   let newCount = 0;
   let newStrictCount = 0;
@@ -52,22 +53,29 @@ export const collectionTally = (
   const set = (key: string, answer: Pick<StoredAnswer, 'status' | 'reason'>): void => {
     keptCount += Number(answer.status === 'kept') - Number(statuses.get(key)?.status === 'kept');
     statuses.set(key, answer);
+    if (answer.reason === 'unanswered') unanswered.add(key);
+    else unanswered.delete(key);
   };
   for (const { requestKey } of planned) {
     const answer = settled(requestKey);
     if (answer !== undefined) set(requestKey, answer);
   }
-  const counts = () => ({ wantedCount: planned.length, doneCount: statuses.size, keptCount, failedCount: statuses.size - keptCount });
+  const counts = () => ({
+    wantedCount: planned.length,
+    doneCount: statuses.size - unanswered.size,
+    keptCount,
+    failedCount: statuses.size - keptCount,
+  });
   return {
     countRequest: () => {
       requestCount++;
     },
     countAnswer: (response) => {
       set(response.requestKey, response);
-      newCount++;
+      if (response.reason !== 'unanswered') newCount++;
       newStrictCount += Number(response.strict);
       newFlexibleCount += Number(response.flexible);
-      usage = addUsage(usage, addUsage(response.usage, response.wastedUsage));
+      usage = addUsage(usage, addUsage(response.usage, addUsage(response.wastedUsage, response.assumedUsage)));
     },
     counts,
     report: (about) => ({

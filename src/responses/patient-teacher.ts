@@ -1,8 +1,8 @@
 import { type Clock, systemClock } from '../base/clock.ts';
 import { type Random, randomFrom } from '../base/random.ts';
 import type { Teacher } from '../teachers/teacher.ts';
+import { admission } from './admission.ts';
 import { type AskSurroundings, ask, defaultRetryPolicy, type RetryPolicy } from './ask.ts';
-import { pauseGate } from './pause-gate.ts';
 
 export interface PatientTeacherOptions {
   readonly retries?: Partial<RetryPolicy>;
@@ -18,7 +18,7 @@ export interface PatientTeacherOptions {
 export const patientTeacher = (teacher: Teacher, options: PatientTeacherOptions = {}): Teacher => {
   const { clock = systemClock, random = randomFrom(0, 'waits'), onProblem } = options;
   const policy = { ...defaultRetryPolicy, ...options.retries };
-  const gate = pauseGate({ clock, random, patienceMs: policy.patienceMs });
+  const admitted = admission({ clock, random, patienceMs: policy.patienceMs });
   let hasAnswered = false;
   return {
     ...teacher,
@@ -26,7 +26,7 @@ export const patientTeacher = (teacher: Teacher, options: PatientTeacherOptions 
       const never = new AbortController().signal;
       const surroundings: AskSurroundings = {
         teacher,
-        gate,
+        admission: admitted,
         policy,
         clock,
         random,
@@ -37,8 +37,9 @@ export const patientTeacher = (teacher: Teacher, options: PatientTeacherOptions 
         onProblem: (problem) => onProblem?.(problem.message),
       };
       const asked = await ask(request, surroundings);
+      if (asked.outcome === 'interrupted') throw asked.thrown;
       if (asked.outcome !== 'answered') throw asked.problem;
-      gate.relax();
+      admitted.gate.relax();
       hasAnswered = true;
       return asked.answer;
     },

@@ -4,6 +4,7 @@ import { lockFolder } from '../base/folder-lock.ts';
 import { hasCode } from '../base/folders.ts';
 import { appendJsonLines, readJsonLines, type TornLine } from '../base/json-lines.ts';
 import { parseResponse, type Response } from './response.ts';
+import { addSpending, addUsage, nothingSpent, type Spending } from './spending.ts';
 
 /** The store's file in its folder. */
 export const responsesFile = (folder: string): string => join(folder, 'responses.jsonl');
@@ -15,6 +16,8 @@ export type StoredAnswer = Pick<Response, 'status' | 'reason' | 'finishReason' |
 export interface ResponseStore {
   /** By request key; of several with one key the last. */
   readonly answers: ReadonlyMap<string, StoredAnswer>;
+  /** What all answers of the folder cost, those that were replaced included. */
+  readonly spent: () => Spending;
   /** Resolves when the answer is on the disk. */
   append(response: Response): Promise<void>;
   close(): Promise<void>;
@@ -30,10 +33,15 @@ export const openResponseStore = async (
     const path = responsesFile(folder);
     const lines = await appendJsonLines(path, options);
     const answers = new Map<string, StoredAnswer>();
+    let spent = nothingSpent;
+    const add = (response: Response): void => {
+      answers.set(response.requestKey, storedAnswer(response));
+      spent = addSpending(spent, spendingOf(response));
+    };
     try {
       for await (const { line, value } of readJsonLines(path)) {
         const response = isResponseLike(value) ? value : parseResponse(value, `${path}:${line}`);
-        answers.set(response.requestKey, storedAnswer(response));
+        add(response);
       }
     } catch (thrown) {
       await lines.close();
@@ -41,9 +49,10 @@ export const openResponseStore = async (
     }
     return {
       answers,
+      spent: () => spent,
       append: async (response) => {
         await lines.append(response);
-        answers.set(response.requestKey, storedAnswer(response));
+        add(response);
       },
       close: async () => {
         await lines.close();
@@ -54,6 +63,12 @@ export const openResponseStore = async (
     await lock.release();
     throw thrown;
   }
+};
+
+const spendingOf = ({ usage, wastedUsage, assumedUsage, costUsd = 0, tryCount, isJudgedAgain = false }: Response): Spending => {
+  if (isJudgedAgain) return nothingSpent;
+  const whole = addUsage(usage, addUsage(wastedUsage, assumedUsage));
+  return { usd: costUsd, tokens: whole === undefined ? 0 : whole.promptTokens + whole.completionTokens, requests: tryCount };
 };
 
 const storedAnswer = ({ status, reason, finishReason, source, text }: Response): StoredAnswer => ({

@@ -56,6 +56,10 @@ const responseSchema = z.object({
   usage: usageSchema.optional(),
   /** Of tries that were billed and gave nothing. */
   wastedUsage: usageSchema.optional(),
+  /** Of tries of which nobody said what they cost: counted in full, since they may have been billed. */
+  assumedUsage: usageSchema.optional(),
+  /** All of the above at the prices of the time, where they are known. */
+  costUsd: z.number().optional(),
   latencyMs: z.number(),
   /** Requests sent for it. */
   tryCount: z.number(),
@@ -64,6 +68,8 @@ const responseSchema = z.object({
   reportedModel: z.string().optional(),
   /** ISO 8601. */
   collectedAt: z.string(),
+  /** A copy of an earlier line under another verdict: what it cost is counted there. */
+  isJudgedAgain: z.boolean().optional(),
   /** Where another question's answer stands here: that question's id. */
   answerFrom: z.string().optional(),
 });

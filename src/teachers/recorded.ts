@@ -34,6 +34,7 @@ export const recordedTeacher = async (file: string): Promise<Teacher> => {
   return {
     identity: { kind: 'recorded', model: basename(file), revision: (await sha256OfFile(file)).slice(0, 16), location: file },
     concurrency: 16,
+    isFree: true,
     prepare: async (planned) => {
       const missing = planned.filter((request) => find(request) === undefined);
       if (missing.length > 0) throw new UserError(missingMessage(file, missing, planned.length));

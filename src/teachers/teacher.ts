@@ -8,6 +8,8 @@ export interface Teacher {
   readonly identity: TeacherIdentity;
   /** How many requests may be under way at once; the collector keeps to it. */
   readonly concurrency: number;
+  /** Asks nobody, so that answers without a usage cost nothing. */
+  readonly isFree?: boolean;
   /** Looks at all that will be asked before the first question is; throws where it is certain to fail (answers missing in a recording). */
   prepare?(planned: readonly PlannedRequest[]): Promise<void>;
   /** One answer. Throws a TeacherError that says whether trying again can help. */

@@ -1,0 +1,133 @@
+import { UserError } from '../base/errors.ts';
+import type { Usage } from '../teachers/teacher.ts';
+
+/** US dollars per million tokens. */
+export interface Prices {
+  readonly inputPerMillion: number;
+  readonly outputPerMillion: number;
+  /** Of prompt tokens that the provider had cached; those cost as much as others when absent. */
+  readonly cachedInputPerMillion?: number | undefined;
+}
+
+/** The most that a folder of answers may cost, over all runs that added to it. */
+export interface Budget {
+  readonly usd?: number | undefined;
+  /** Of prompts and completions together. */
+  readonly tokens?: number | undefined;
+  /** Sent, tries that failed included. */
+  readonly requests?: number | undefined;
+}
+
+/** What was spent; sums, so that they add up over runs. */
+export interface Spending {
+  readonly usd: number;
+  readonly tokens: number;
+  readonly requests: number;
+}
+
+export const nothingSpent: Spending = { usd: 0, tokens: 0, requests: 0 };
+
+/** Reasoning tokens are part of the completion's, as providers count and bill them. */
+export const costUsd = (usage: Usage, prices: Prices): number => {
+  const cached = usage.cachedPromptTokens ?? 0;
+  const cachedPrice = prices.cachedInputPerMillion ?? prices.inputPerMillion;
+  return (
+    ((usage.promptTokens - cached) * prices.inputPerMillion + cached * cachedPrice + usage.completionTokens * prices.outputPerMillion) / 1e6
+  );
+};
+
+/** The next request could cross the budget. What was collected is kept. */
+export class BudgetReachedError extends UserError {
+  override name = 'BudgetReachedError';
+}
+
+/** One request's share of the budget while it is under way. */
+export interface Reservation {
+  /** What it cost in the end; undefined: it counts in full. */
+  settle(usage: Usage | undefined): void;
+}
+
+/** Keeps spending within a budget. */
+export interface BudgetKeeper {
+  /**
+   * Takes a request's full cost out of the budget, waiting for requests under way when only what they turn out to cost decides. Throws a
+   * BudgetReachedError when the request could cross the line whatever they cost.
+   */
+  reserve(full: Usage): Promise<Reservation>;
+  /** What was spent, without what is under way. */
+  readonly spent: () => Spending;
+}
+
+export const budgetKeeper = (budget: Budget, prices: Prices | undefined, spentBefore: Spending): BudgetKeeper => {
+  if (budget.usd !== undefined && prices === undefined)
+    throw new UserError(
+      'budget.usd: the prices of this teacher are not known. Name them as prices: {inputPerMillion, outputPerMillion}, or bound tokens or requests.',
+    );
+  const costOf = (usage: Usage): Spending => ({
+    usd: prices === undefined ? 0 : costUsd(usage, prices),
+    tokens: usage.promptTokens + usage.completionTokens,
+    requests: 1,
+  });
+  let spent = spentBefore;
+  const underWay = new Set<Spending>();
+  let settled = Promise.withResolvers<void>();
+
+  const crossed = (next: Spending, others: Iterable<Spending>): keyof Budget | undefined => {
+    const total = [...others].reduce(addSpending, addSpending(spent, next));
+    return budgetNames.find((name) => total[name] > (budget[name] ?? Number.POSITIVE_INFINITY) * (1 + rounding));
+  };
+
+  return {
+    spent: () => spent,
+    reserve: async (full) => {
+      const cost = costOf(full);
+      while (crossed(cost, underWay) !== undefined) {
+        const name = crossed(cost, []);
+        if (name !== undefined) throw new BudgetReachedError(reachedMessage(name, budget, spent));
+        await settled.promise;
+      }
+      underWay.add(cost);
+      return {
+        settle: (usage) => {
+          underWay.delete(cost);
+          spent = addSpending(spent, usage === undefined ? cost : costOf(usage));
+          settled.resolve();
+          settled = Promise.withResolvers<void>();
+        },
+      };
+    },
+  };
+};
+
+const budgetNames = ['usd', 'tokens', 'requests'] as const;
+
+/** Sums of prices are not exact; nobody minds a millionth of a millionth. */
+const rounding = 1e-12;
+
+export const addSpending = (a: Spending, b: Spending): Spending => ({
+  usd: a.usd + b.usd,
+  tokens: a.tokens + b.tokens,
+  requests: a.requests + b.requests,
+});
+
+const amountText: Record<keyof Budget, (amount: number) => string> = {
+  usd: (amount) => `$${amount.toFixed(amount < 1 ? 4 : 2)}`,
+  tokens: (amount) => `${Math.round(amount).toLocaleString('en')} tokens`,
+  requests: (amount) => `${amount.toLocaleString('en')} requests`,
+};
+
+const reachedMessage = (name: keyof Budget, budget: Budget, spent: Spending): string =>
+  `The budget of ${amountText[name](budget[name] ?? 0)} does not reach for another answer: ${amountText[name](spent[name])} are spent. Raise budget.${name} to go on.`;
+
+/** The sum of two usages; an absent one adds nothing. */
+export const addUsage = (a: Usage | undefined, b: Usage | undefined): Usage | undefined => {
+  if (a === undefined || b === undefined) return a ?? b;
+  const optional = (name: 'cachedPromptTokens' | 'reasoningTokens') =>
+    a[name] === undefined && b[name] === undefined ? {} : { [name]: (a[name] ?? 0) + (b[name] ?? 0) };
+  return {
+    promptTokens: a.promptTokens + b.promptTokens,
+    completionTokens: a.completionTokens + b.completionTokens,
+    ...optional('cachedPromptTokens'),
+    ...optional('reasoningTokens'),
+  };
+};
