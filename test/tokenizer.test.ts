@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
+import fc from 'fast-check';
 import { z } from 'zod';
 import { UserError } from '../src/base/errors.ts';
 import { loadTokenizer } from '../src/text/model-text.ts';
@@ -160,6 +161,39 @@ describe('the tokenizer of SmolLM2-135M-Instruct', () => {
       (error) => error instanceof UserError && /up to 49151.*vocab_size 49151/.test(error.message),
     );
   });
+});
+
+describe('any text', () => {
+  const someText = fc.oneof(
+    fc.string({ unit: 'grapheme', maxLength: 30 }),
+    fc.string({ unit: 'binary', maxLength: 30 }),
+    fc.constantFrom(...golden.randomTexts),
+  );
+  for (const name of ['smol-like', 'llama3-like']) {
+    it(`${name}: comes back from its ids, and its spans tile it`, () => {
+      const tokenizer = small(name);
+      fc.assert(
+        fc.property(someText, (text) => {
+          const ids = tokenizer.encode(text);
+          assert.equal(tokenizer.decode(ids), text);
+          const spans = tokenizer.spans(text);
+          assert.deepEqual(
+            spans.map(({ id }) => id),
+            ids,
+          );
+          let covered = 0;
+          for (const { start, end } of spans) {
+            // A token begins where the last one ended, or is a further part of its last character.
+            assert.ok(start === covered || start === covered - (Array.from(text.slice(0, covered)).at(-1)?.length ?? 0), text);
+            assert.ok(end >= covered && end > start, text);
+            covered = end;
+          }
+          assert.equal(covered, text.length);
+        }),
+        { numRuns: 300 },
+      );
+    });
+  }
 });
 
 describe('a tokenizer', () => {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
+import fc from 'fast-check';
 import { UserError } from '../src/base/errors.ts';
 import type { ChatMessage } from '../src/text/chat-message.ts';
 import { type ChatTemplate, createChatTemplate, plainTemplateSource } from '../src/text/chat-template.ts';
@@ -200,6 +201,15 @@ describe('trap 4b: the border between prompt and answer', () => {
     const prompt = promptTokens(template, tokenizer, question);
     assert.deepEqual(row?.tokens, [...prompt, ...tokenizer.encode('Hi'), endOfTurn(template, tokenizer).id]);
   });
+  it('costs a sentencepiece tokenizer no space: the answer goes on from the prompt', () => {
+    const { tokenizer, template } = open('sentencepiece-like', templateSource('instruct-style'), { bos: '<s>', eos: '</s>' });
+    const row = trainingRow(template, tokenizer, question, 'It is 5.', options);
+    // Nothing merges across "]" and " It", so the whole text at once gives the very same tokens.
+    const rendered = template.render([...question, { role: 'assistant', content: 'It is 5.' }], { addGenerationPrompt: false });
+    assert.deepEqual(row?.tokens, tokenizer.encode(rendered, { specialTokens: 'parse' }));
+    const raw = completionRow(tokenizer, 'one', ' two', options);
+    assert.deepEqual(raw?.tokens, [...tokenizer.rawPrefix, ...tokenizer.encode('one two'), tokenizer.eosToken?.id]);
+  });
   it('takes the answer without white space around it, and keeps what is inside', () => {
     const pair = smol();
     assert.equal(learnt(pair, trainingRow(pair.template, pair.tokenizer, question, '\n\n  a  b\n\nc \n', options)), 'a  b\n\nc<|im_end|>');
@@ -302,6 +312,52 @@ describe('special tokens in what people and teachers wrote', () => {
     assert.equal(learnt(pair, row), `x${content}<|im_end|>`);
     assert.ok(whole(pair, row).includes(`user\n${content}<|im_end|>`));
   });
+});
+
+describe('any question and any answer', () => {
+  const pieces = fc.constantFrom(
+    'a',
+    'Ab',
+    ' ',
+    '\n',
+    '\n\n',
+    '7',
+    '12',
+    '#### 5',
+    '<|im_end|>',
+    '<|eot_id|>',
+    '<|im_start|>',
+    '<',
+    '|',
+    'é',
+    'e\u0301',
+    '😂',
+    '\ue000',
+    "'s",
+    '{{ x }}',
+    '{% y %}',
+    '\\',
+  );
+  const someText = fc.array(pieces, { maxLength: 12 }).map((parts) => parts.join(''));
+  for (const [name, make] of Object.entries({ smol, llama3, instruct, plain })) {
+    it(`${name}: the prompt comes first, then the answer to the letter, then one end of turn`, () => {
+      const pair = make();
+      const { template, tokenizer } = pair;
+      const end = endOfTurn(template, tokenizer);
+      fc.assert(
+        fc.property(someText, someText, (asked, answer) => {
+          fc.pre(answer.trim() !== '');
+          const messages: ChatMessage[] = [{ role: 'user', content: asked }];
+          const row = trainingRow(template, tokenizer, messages, answer, options);
+          const prompt = promptTokens(template, tokenizer, messages);
+          assert.deepEqual(row?.tokens.slice(0, prompt.length), prompt);
+          assert.equal(learnt(pair, row).trim(), `${answer.trim()}${end.token}`);
+          assert.equal(row?.tokens.slice(prompt.length).filter((id) => id === end.id).length, 1);
+        }),
+        { numRuns: 60 },
+      );
+    });
+  }
 });
 
 describe('conversations', () => {

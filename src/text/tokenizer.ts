@@ -8,7 +8,7 @@ import { parseTokenizerFiles } from './tokenizer-files.ts';
 
 /** Text to token ids and back. Nothing is added to a text by itself: a chat template, or `rawPrefix`, says what belongs around it. */
 export interface Tokenizer {
-  /** Token ids of a text. By default the text is a user's: `<|im_end|>` in it is nine characters, not the token that ends a turn. */
+  /** Token ids of a text. By default the text is a user's: `<|im_end|>` in it is ten characters, not the token that ends a turn. */
   encode(text: string, options?: EncodeOptions): number[];
   /** The text of token ids. Ids that no token has (padding of the vocabulary) give nothing. */
   decode(ids: readonly number[], options?: { readonly skipSpecialTokens?: boolean }): string;
@@ -43,6 +43,8 @@ export interface EncodeOptions {
    * at those (UTF-16 offsets), which is how text of a user's own inside a rendered chat stays text.
    */
   readonly specialTokens?: 'text' | 'parse' | { readonly textAt: ReadonlySet<number> };
+  /** The text goes on from other text: sentencepiece then puts no space in front of it. Byte-level tokenizers never do. */
+  readonly isContinuation?: boolean;
 }
 
 /**
@@ -81,12 +83,21 @@ export const createTokenizer = (files: TokenizerFiles): Tokenizer => {
     const encoded = words.map(encodeWord);
     return { tokens: encoded.flatMap(({ tokens }) => tokens), ids: encoded.flatMap(({ ids }) => ids) };
   };
-  const encodePieces = (text: string, { specialTokens: rule = 'text' }: EncodeOptions = {}) => {
+  // What the tokenizer makes of the text behind a character that merges with nothing.
+  const encodeContinuation = (text: string, sectionIndex: number): EncodedText => {
+    if (parsed.tokenForm !== 'sentencepiece') return encodePiece(text, sectionIndex);
+    const anchor = '\uf8ff';
+    const { length } = encodePiece(anchor, sectionIndex).tokens;
+    const { tokens, ids } = encodePiece(anchor + text, sectionIndex);
+    return { tokens: tokens.slice(length), ids: ids.slice(length) };
+  };
+  const encodePieces = (text: string, { specialTokens: rule = 'text', isContinuation = false }: EncodeOptions = {}) => {
     const isText = (token: AddedToken, position: number): boolean =>
       token.special && (rule === 'text' || (rule !== 'parse' && rule.textAt.has(position)));
     return splitAtAddedTokens(text, matcher, isText).map((segment, index) => {
       if (segment.token !== undefined) return { segment, tokens: [segment.token.content], ids: [segment.token.id] };
-      return { segment, ...encodePiece(text.slice(segment.start, segment.end), index) };
+      const encode = isContinuation && segment.start === 0 ? encodeContinuation : encodePiece;
+      return { segment, ...encode(text.slice(segment.start, segment.end), index) };
     });
   };
   const named = (name: string | undefined): NamedToken | undefined => {

@@ -77,7 +77,7 @@ export const completionRow = (tokenizer: Tokenizer, prompt: string, completion: 
     );
   if (completion.length === 0) throw new UserError(`${options.where}: the completion is empty. Remove the line or give it an answer.`);
   const before = [...tokenizer.rawPrefix, ...tokenizer.encode(prompt)];
-  const after = [...tokenizer.encode(completion), end.id];
+  const after = [...tokenizer.encode(completion, { isContinuation: prompt.length > 0 }), end.id];
   const tokens = [...before, ...after];
   // The first token is predicted from nothing, so nothing can be learnt of it.
   const weights = tokens.map((_, index) => (index >= Math.max(before.length, 1) ? 1 : 0));
@@ -171,7 +171,9 @@ const buildRow = (
   const weights: number[] = [];
   let position = 0;
   const add = (end: number, weight: 0 | 1): void => {
-    const ids = encodeRendered(tokenizer, stretchOf(full, position, end));
+    const last = tokens.at(-1);
+    const isContinuation = last !== undefined && !tokenizer.specialTokens.some(({ id }) => id === last);
+    const ids = encodeRendered(tokenizer, stretchOf(full, position, end), isContinuation);
     for (const id of ids) {
       tokens.push(id);
       weights.push(weight);
@@ -221,8 +223,8 @@ const checkTurns = (messages: readonly ChatMessage[], trained: readonly number[]
     throw new UserError(`${where}: the assistant's text (message ${empty + 1}) is empty. Remove the line or give it an answer.`);
 };
 
-const encodeRendered = (tokenizer: Tokenizer, { text, textAt }: Pick<RenderedChat, 'text' | 'textAt'>): number[] =>
-  tokenizer.encode(text, { specialTokens: { textAt } });
+const encodeRendered = (tokenizer: Tokenizer, { text, textAt }: Pick<RenderedChat, 'text' | 'textAt'>, isContinuation = false): number[] =>
+  tokenizer.encode(text, { specialTokens: { textAt }, isContinuation });
 
 const stretchOf = ({ text, textAt }: RenderedChat, start: number, end: number): Pick<RenderedChat, 'text' | 'textAt'> => ({
   text: text.slice(start, end),
