@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { messageOf, UserError } from '../base/errors.ts';
 import { hasCode, writeJsonAtomic } from '../base/folders.ts';
@@ -36,6 +36,7 @@ const prefix = 'base_model.model.';
 export const writeAdapter = async (folder: string, options: WriteAdapterOptions): Promise<void> => {
   const names = Object.keys(options.parameters).sort();
   checkAdapterNames(names, options.lora, `the adapter for ${folder}`);
+  checkShapes(options.parameters, options.lora, `the adapter for ${folder}`);
   const tensors = names.flatMap((name) => {
     const parameter = options.parameters[name];
     return parameter === undefined
@@ -55,7 +56,7 @@ export const readAdapter = async (folder: string, base?: ReadonlyMap<string, Pic
   const content = await readConfig(configPath, folder);
   const { targetPattern, ...shape } = parseAdapterConfig(content, configPath);
   const path = join(folder, weightsName);
-  const source = await openSafetensors(path);
+  const source = await openAdapterWeights(path, folder);
   try {
     const parameters: Record<string, AdapterParameters[string]> = {};
     for (const [name, { shape: stored }] of source.names) {
@@ -73,6 +74,16 @@ export const readAdapter = async (folder: string, base?: ReadonlyMap<string, Pic
   } finally {
     await source.close();
   }
+};
+
+const openAdapterWeights = async (path: string, folder: string) => {
+  const present = await readdir(folder);
+  if (!present.includes(weightsName)) {
+    // An adapter_model.bin is a Python pickle, which can run any code when it is read.
+    const advice = present.includes('adapter_model.bin') ? ' Load it with PEFT and save it again: then it is safetensors.' : '';
+    throw new UserError(`${folder} has ${configName}, but no ${weightsName}.${advice}`);
+  }
+  return openSafetensors(path);
 };
 
 const readConfig = async (path: string, folder: string): Promise<unknown> => {

@@ -12,11 +12,11 @@ interface Located {
   readonly interleavedHeadCount: number;
 }
 
-/** Opens a GGUF file as Hugging Face's tensors: names, row order of q and k, float32. */
-export const openGguf = async (path: string): Promise<TensorSource> => {
+/** Opens a GGUF file as Hugging Face's tensors: names, row order of q and k, float32. `known` spares reading the header again. */
+export const openGguf = async (path: string, known?: GgufHeader): Promise<TensorSource> => {
   const file = await openByteFile(path);
   try {
-    const header = await readGgufHeader(file);
+    const header = known ?? (await readGgufHeader(file));
     const located = locate(header, architectureOf(header));
     return {
       names: new Map([...located].map(([name, { entry }]) => [name, { shape: entry.shape, storage: entry.type.name }])),

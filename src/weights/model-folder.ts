@@ -3,6 +3,7 @@ import { basename, dirname, join } from 'node:path';
 import { messageOf, UserError } from '../base/errors.ts';
 import { openGguf, readGgufFileHeader } from './gguf.ts';
 import { checkConfigFitsGguf, configurationFromGguf } from './gguf-config.ts';
+import type { GgufHeader } from './gguf-file.ts';
 import { tokenizerFromGguf } from './gguf-tokenizer.ts';
 import { openSafetensors, openShardedSafetensors } from './safetensors.ts';
 import type { TensorSource, TokenizerFiles } from './tensor-source.ts';
@@ -26,7 +27,7 @@ export interface ModelConfiguration {
 
 /**
  * Opens a folder with config.json and weights (model.safetensors, or model.safetensors.index.json with its shards, or exactly one .gguf),
- * or a .gguf file itself.
+ * or a .gguf file itself. Where both lie there, the safetensors count: they are the less quantised.
  */
 export const openModelFolder = async (path: string): Promise<ModelFolder> => {
   const layout = await findModelFiles(path);
@@ -64,8 +65,22 @@ export const checkModelFiles = async (path: string): Promise<void> => {
 /** What of a model lies where. */
 interface ModelFiles {
   readonly folder: string;
-  readonly weights: { readonly kind: 'single' | 'sharded' | 'gguf'; readonly path: string } | undefined;
+  readonly weights: WeightFiles | undefined;
 }
+
+type WeightFiles =
+  | { readonly kind: 'single' | 'sharded'; readonly path: string }
+  /** The header holds the vocabulary, so it is read once for weights, configuration and tokenizer. */
+  | { readonly kind: 'gguf'; readonly path: string; readonly header: () => Promise<GgufHeader> };
+
+const ggufAt = (path: string): WeightFiles => {
+  let reading: Promise<GgufHeader> | undefined;
+  const header = () => {
+    reading ??= readGgufFileHeader(path);
+    return reading;
+  };
+  return { kind: 'gguf', path, header };
+};
 
 const weightNames = ['model.safetensors', 'model.safetensors.index.json'] as const;
 
@@ -74,7 +89,7 @@ const findModelFiles = async (path: string): Promise<ModelFiles> => {
     throw new UserError(`There is no model at ${path}: ${messageOf(error)}`, { cause: error });
   });
   if (!status.isDirectory()) {
-    if (path.endsWith('.gguf')) return { folder: dirname(path), weights: { kind: 'gguf', path } };
+    if (path.endsWith('.gguf')) return { folder: dirname(path), weights: ggufAt(path) };
     throw new UserError(`${path} is neither a folder nor a .gguf file. Give the folder of the model.`);
   }
   const present = await readdir(path);
@@ -85,7 +100,7 @@ const findModelFiles = async (path: string): Promise<ModelFiles> => {
   if (ggufs.length > 1) {
     throw new UserError(`${path} has ${ggufs.length} .gguf files: ${ggufs.sort().join(', ')}. Give the path of the one that is meant.`);
   }
-  return { folder: path, weights: ggufs[0] === undefined ? undefined : { kind: 'gguf', path: join(path, ggufs[0]) } };
+  return { folder: path, weights: ggufs[0] === undefined ? undefined : ggufAt(join(path, ggufs[0])) };
 };
 
 const openWeights = async ({ folder, weights }: ModelFiles): Promise<TensorSource> => {
@@ -100,7 +115,7 @@ const openWeights = async ({ folder, weights }: ModelFiles): Promise<TensorSourc
     case 'sharded':
       return openShardedSafetensors(weights.path);
     case 'gguf':
-      return openGguf(weights.path);
+      return openGguf(weights.path, await weights.header());
   }
 };
 
@@ -109,7 +124,7 @@ const configurationOf = async ({ folder, weights }: ModelFiles): Promise<ModelCo
   const config = await readJsonIfThere(configPath);
   const generationConfig = await readJsonIfThere(join(folder, 'generation_config.json'));
   if (weights?.kind === 'gguf') {
-    const made = await configurationFromGguf(await readGgufFileHeader(weights.path));
+    const made = await configurationFromGguf(await weights.header());
     if (config === undefined) return { ...made, ...(generationConfig === undefined ? {} : { generationConfig }) };
     checkConfigFitsGguf(config, made.config, configPath, weights.path);
   }
@@ -125,7 +140,7 @@ const noModel = async (folder: string): Promise<UserError> =>
 const tokenizerFilesOf = async ({ folder, weights }: ModelFiles): Promise<TokenizerFiles> => {
   const tokenizerJson = await readJsonIfThere(join(folder, 'tokenizer.json'));
   if (tokenizerJson === undefined) {
-    if (weights?.kind === 'gguf') return tokenizerFromGguf(await readGgufFileHeader(weights.path));
+    if (weights?.kind === 'gguf') return tokenizerFromGguf(await weights.header());
     throw new UserError(`${folder} has no tokenizer.json. There are: ${await listing(folder)}.`);
   }
   const tokenizerConfigJson = await readJsonIfThere(join(folder, 'tokenizer_config.json'));
