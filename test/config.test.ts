@@ -83,6 +83,7 @@ describe('a run config', () => {
     assert.deepEqual([model('hub:owner/repo@v1').model, model('hub:owner/repo@v1').name], ['hub:owner/repo@v1', 'repo']);
     assert.equal(model('./owner/repo').model, join(folder, 'owner/repo'));
     assert.equal(model('a/b/c').model, join(folder, 'a/b/c'));
+    assert.equal(model('a/b/c.gguf@v1').model, 'hub:a/b/c.gguf@v1');
   });
 
   it('takes a strategy of your own and sees whether it shows the solution', () => {

@@ -11,15 +11,23 @@ export interface Failure {
   readonly message: string;
 }
 
+export interface FailureOptions {
+  readonly debug: boolean;
+  readonly commandLine: readonly string[];
+  /** Ctrl-C was pressed: that work ends early is its consequence. */
+  readonly isInterrupted: boolean;
+}
+
 /** What to say of something thrown, and with what code to end. A stack trace is shown only with `--debug`. */
-export const failureOf = (thrown: unknown, options: { readonly debug: boolean; readonly commandLine: readonly string[] }): Failure => {
+export const failureOf = (thrown: unknown, options: FailureOptions): Failure => {
   const trace = options.debug && thrown instanceof Error ? `\n${traceOf(thrown)}` : '';
   if (thrown instanceof CommanderError) return { exitCode: thrown.exitCode === 0 ? 0 : 1, message: '' };
-  if (thrown instanceof InterruptError) {
-    return {
-      exitCode: interruptExitCode,
-      message: `Stopped; what was done is kept. To go on: ${['retort', ...options.commandLine].map(quoted).join(' ')}`,
-    };
+  const isEnd = thrown instanceof UserError || (thrown instanceof Error && thrown.name === 'AbortError');
+  if (options.isInterrupted && isEnd) {
+    // a stage may say more than that it was stopped: how many answers there are
+    const details = thrown instanceof InterruptError || !(thrown instanceof UserError) ? '' : `${thrown.message}\n`;
+    const goOn = ['retort', ...options.commandLine].map(quoted).join(' ');
+    return { exitCode: interruptExitCode, message: `${details}Stopped; what was done is kept. To go on: ${goOn}${trace}` };
   }
   if (thrown instanceof UserError) return { exitCode: 1, message: `${thrown.message}${trace}` };
   if (isCircumstance(thrown)) return { exitCode: 1, message: `The system refused: ${messageOf(thrown)}${trace}` };

@@ -12,7 +12,7 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 const commandLine = process.argv.slice(2);
 for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
   process.on(event, (thrown: unknown) => {
-    const { message, exitCode } = failureOf(thrown, { debug: commandLine.includes('--debug'), commandLine });
+    const { message, exitCode } = failureOf(thrown, { debug: commandLine.includes('--debug'), commandLine, isInterrupted: false });
     process.stderr.write(`${message}\n`);
     process.exit(exitCode);
   });

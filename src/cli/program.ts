@@ -1,6 +1,12 @@
 import { Command } from 'commander';
 import type { CommandContext, GlobalOptions } from './command-context.ts';
+import { addChat } from './commands/chat.ts';
 import { addDoctor } from './commands/doctor.ts';
+import { addEvaluate } from './commands/evaluate.ts';
+import { addExport } from './commands/export.ts';
+import { addGenerate } from './commands/generate.ts';
+import { addReport } from './commands/report.ts';
+import { addTrain } from './commands/train.ts';
 import { failureOf } from './failure.ts';
 import { listenForInterrupts } from './interrupt.ts';
 import { createProgress } from './progress.ts';
@@ -23,6 +29,7 @@ export const runCommandLine = async (commandLine: readonly string[], terminal: T
     .option('--debug', 'stack traces', false)
     .exitOverride()
     .configureOutput({ writeOut: terminal.writeOutput, writeErr: terminal.writeMessage });
+  let isInterrupted = false;
   const act: Act =
     (work) =>
     async (...rest) => {
@@ -34,16 +41,17 @@ export const runCommandLine = async (commandLine: readonly string[], terminal: T
       try {
         await work({ terminal, options, progress, signal: interrupts.signal }, ...rest);
       } finally {
+        isInterrupted = interrupts.signal.aborted;
         progress.end();
         interrupts.release();
       }
     };
-  for (const add of [addDoctor]) add(program, act);
+  for (const add of [addTrain, addEvaluate, addGenerate, addReport, addChat, addExport, addDoctor]) add(program, act);
   try {
     await program.parseAsync([...commandLine], { from: 'user' });
     return 0;
   } catch (thrown) {
-    const failure = failureOf(thrown, { debug: commandLine.includes('--debug'), commandLine });
+    const failure = failureOf(thrown, { debug: commandLine.includes('--debug'), commandLine, isInterrupted });
     if (failure.message !== '') terminal.writeMessage(`${failure.message}\n`);
     return failure.exitCode;
   }

@@ -33,6 +33,7 @@ interface Shown {
   /** What was done when it began: a resumed stage's rate counts only what is done now. */
   readonly startCount: number;
   state: ProgressState;
+  drawn: ProgressState | undefined;
   lastMs: number;
   pauseMs: number;
   isVisible: boolean;
@@ -46,11 +47,12 @@ export const createProgress = (terminal: Terminal, options: { readonly quiet: bo
     if (terminal.isInteractive) terminal.writeMessage(`\r\x1b[K${line.slice(0, Math.max(20, terminal.columnCount() - 1))}`);
     else terminal.writeMessage(`${line}\n`);
     at.isVisible = true;
+    at.drawn = at.state;
     at.lastMs = nowMs;
   };
   const end = (): void => {
     if (shown?.isVisible === true) {
-      draw(shown, terminal.nowMs());
+      if (terminal.isInteractive || shown.drawn !== shown.state) draw(shown, terminal.nowMs());
       if (terminal.isInteractive) terminal.writeMessage('\n');
     }
     shown = undefined;
@@ -61,7 +63,16 @@ export const createProgress = (terminal: Terminal, options: { readonly quiet: bo
       const nowMs = terminal.nowMs();
       if (shown?.name !== name) {
         end();
-        shown = { name, startMs: nowMs, startCount: state.doneCount, state, lastMs: nowMs, pauseMs: firstLineMs, isVisible: false };
+        shown = {
+          name,
+          startMs: nowMs,
+          startCount: state.doneCount,
+          state,
+          drawn: undefined,
+          lastMs: nowMs,
+          pauseMs: firstLineMs,
+          isVisible: false,
+        };
         return;
       }
       shown.state = state;

@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
 import { z } from 'zod';
+import { parseHubReference } from '../weights/hub-reference.ts';
 import type { ConfigContext } from './config-context.ts';
 
 /**
@@ -36,10 +37,8 @@ export const resolveModel = (context: ConfigContext, text: string, issues: z.cor
   const filled = fillVariables(text, context.environment, issues, at);
   if (filled === undefined) return z.NEVER;
   const path = resolve(context.folder, filled);
-  return hubName.test(filled) && !context.isThere(path) ? `hub:${filled}` : path;
+  return parseHubReference(filled) !== undefined && !context.isThere(path) ? `hub:${filled}` : path;
 };
-
-const hubName = /^[A-Za-z0-9][\w.-]*\/[A-Za-z0-9][\w.-]*(@[\w./-]+)?$/;
 
 /** Puts the environment's values in for `${NAME}`. An empty value counts as not set: it would mean the root. */
 const fillVariables = (

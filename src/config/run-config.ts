@@ -17,6 +17,10 @@ const samplingSchema = z
     topP: z.number().gt(0).max(1).default(0.95),
     seed: z.int().min(0).default(0),
     answersPerQuestion: z.int().min(1).default(1),
+    accept: z
+      .array(z.enum(['length', 'content-filter']))
+      .default([])
+      .describe('Answers that ended so are learnt from; by default they count as failed.'),
   })
   .describe('How the teacher answers.');
 

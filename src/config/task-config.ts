@@ -61,6 +61,9 @@ export const taskSchema = (context: ConfigContext) =>
         .describe('Your own questions and solutions.'),
     ])
     .superRefine((task, issues) => {
+      if (task.name === 'word-problems' && task.mostSteps < task.fewestSteps) {
+        issues.addIssue({ code: 'custom', path: ['mostSteps'], message: `expected at least fewestSteps, which is ${task.fewestSteps}` });
+      }
       if (task.development.limit > 0 && task.train.limit === undefined) {
         issues.addIssue({
           code: 'custom',

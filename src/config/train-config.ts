@@ -21,6 +21,10 @@ export const trainSchema = (context: ConfigContext) =>
       training: trainingSchema.prefault({}),
       engine: engineSchema.prefault({}),
       seed: z.int().min(0).default(0).describe('Draws the order of rows, dropout and new parameters.'),
+      format: z
+        .enum(['float32', 'float16', 'bfloat16'])
+        .default('float32')
+        .describe('What a wholly trained model is written in; adapters are always float32.'),
       output: pathText(context, 'The folder for the adapter or model, its checkpoints and metrics.'),
     })
     .superRefine(({ training }, issues) => {

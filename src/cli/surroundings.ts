@@ -1,0 +1,25 @@
+import { existsSync } from 'node:fs';
+import { resolve } from 'node:path';
+import type { Surroundings } from '../methods/surroundings.ts';
+import { onnxRuntimeInformation } from '../runtime/onnx-information.ts';
+import { parseHubReference } from '../weights/hub-reference.ts';
+import type { CommandContext } from './command-context.ts';
+import { packageVersion } from './version.ts';
+
+/** What the stages get of this process: its environment, progress, Ctrl-C. */
+export const surroundingsOf = ({ terminal, options, progress, signal }: CommandContext): Surroundings => ({
+  environment: terminal.environment,
+  offline: options.offline,
+  resolveModel: async (reference) => reference,
+  versions: { 'retort-kd': packageVersion(), node: process.versions.node, onnxruntime: onnxRuntimeInformation().version },
+  signal,
+  onProgress: progress.update,
+  say: progress.say,
+});
+
+/** A model as it is named on the command line: a folder or file from where the command is given, or a repository on the hub. */
+export const modelArgument = (text: string, workingFolder: string): string => {
+  const path = resolve(workingFolder, text);
+  if (text.startsWith('hub:')) return text;
+  return parseHubReference(text) !== undefined && !existsSync(path) ? `hub:${text}` : path;
+};
