@@ -43,8 +43,8 @@ describe('a GGUF file is refused', () => {
     ['of an unknown architecture, with those known', { metadata: [['general.architecture', 'mamba']] }, ['mamba', 'llama, qwen2']],
     [
       'in a type that is not read, with those that are',
-      { metadata: llama, tensors: [{ ...q, type: 12, dimensions: [256, 8] }], dataBytes: 4096 },
-      ['Tensor blk.0.attn_q.weight', 'Q4_K', 'Q4_1', 'safetensors'],
+      { metadata: llama, tensors: [{ ...q, type: 10, dimensions: [256, 8] }], dataBytes: 4096 },
+      ['Tensor blk.0.attn_q.weight', 'Q2_K', 'Q4_1', 'safetensors'],
     ],
     [
       'in a type of next year',

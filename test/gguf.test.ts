@@ -24,7 +24,7 @@ interface Expected {
 
 const readJson = async <T>(...parts: string[]): Promise<T> => JSON.parse(await readFile(goldenPath(...parts), 'utf8'));
 const golden = await readJson<
-  Record<'llama' | 'qwen2', Record<string, Expected>> & Record<'smollm2-135m-instruct', Record<string, string>>
+  Record<'llama' | 'qwen2' | 'blocks', Record<string, Expected>> & Record<'smollm2-135m-instruct', Record<string, string>>
 >('gguf.json');
 const sha256 = (values: Float32Array) =>
   createHash('sha256')
@@ -42,6 +42,21 @@ const withTensors = async <T>(path: string, use: (tensors: TensorSource) => Prom
     await tensors.close();
   }
 };
+
+it('random blocks of Q5_0, Q5_1, Q4_K, Q5_K and Q6_K are dequantised to the very numbers of the Python package gguf', () =>
+  withTensors(goldenPath('gguf', 'blocks.gguf'), async (tensors) => {
+    const expected = Object.entries(golden.blocks);
+    assert.deepEqual(
+      expected.map(([name]) => tensors.names.get(name)?.storage),
+      ['Q5_0', 'Q5_1', 'Q4_K', 'Q5_K', 'Q6_K'],
+    );
+    for (const [name, { first, shape, sha256: digest }] of expected) {
+      const values = await tensors.read(name);
+      assert.deepEqual(tensors.names.get(name)?.shape, shape);
+      assert.deepEqual([...values.subarray(0, 3)], first, name);
+      assert.equal(sha256(values), digest, name);
+    }
+  }));
 
 for (const architecture of ['llama', 'qwen2'] as const) {
   describe(`a small GGUF of every type, ${architecture}`, () => {

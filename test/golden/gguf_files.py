@@ -1,5 +1,5 @@
 """
-Writes gguf/: two small GGUF files, each with every type that retort reads, and gguf.json: what they hold, computed on another way than
+Writes gguf/: two small GGUF files with the types that the package gguf writes, one of random blocks in those that it only reads, and gguf.json: what they hold, computed on another way than
 reading them back. The weights are quantised and dequantised in Hugging Face's row order, so that the row permutation in the file does not
 touch the expectation. With RETORT_MODELS also the tensors of the real SmolLM2 file, as gguf dequantises them.
 """
@@ -112,6 +112,28 @@ def write_gguf(path, architecture, tokenizer, pre, template, *, has_bias, is_tie
     return expected
 
 
+def write_random_blocks(path, seed):
+    """A row of 512 in each type that the package cannot write: random bytes, with scales that are ordinary float16 numbers."""
+    random = np.random.default_rng(seed)
+    writer = GGUFWriter(path, "llama")
+    # Where in a block of each type its float16 numbers lie (ggml-common.h).
+    halves = {Type.Q5_0: (22, [0]), Type.Q5_1: (24, [0, 2]), Type.Q4_K: (144, [0, 2]), Type.Q5_K: (176, [0, 2]), Type.Q6_K: (210, [208])}
+    expected = {}
+    for index, (kind, (size, places)) in enumerate(halves.items()):
+        count = 512 // (32 if kind in (Type.Q5_0, Type.Q5_1) else 256)
+        blocks = random.integers(0, 256, (count, size), dtype=np.uint8)
+        for place in places:
+            blocks[:, place : place + 2] = (random.standard_normal((count, 1)) * 0.01).astype(np.float16).view(np.uint8)
+        data = blocks.reshape(1, -1)
+        writer.add_tensor(f"blk.{index}.ffn_up.weight", data, raw_dtype=kind)
+        expected[f"model.layers.{index}.mlp.up_proj.weight"] = {"type": kind.name, **described(dequantize(data, kind))}
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return expected
+
+
 def real_tensors(path):
     """The file's own tensors with the permutation undone as transformers undoes it (modeling_gguf_pytorch_utils.py)."""
     reader = GGUFReader(path)
@@ -140,6 +162,7 @@ qwen2 = write_gguf(
     folder / "qwen2.gguf", "qwen2", tokenizer_named("qwen-like"), "qwen2", "{{ messages[0]['content'] }}<|im_end|>",
     has_bias=True, is_tied=False, factor=None, seed=2,
 )  # fmt: skip
+blocks = write_random_blocks(folder / "blocks.gguf", seed=3)
 smollm2 = real_tensors(Path(os.environ["RETORT_MODELS"]) / "smollm2-135m-instruct" / "SmolLM2-135M-Instruct.Q4_1.gguf")
-result = {"versions": {"gguf": version("gguf"), "numpy": version("numpy")}, "llama": llama, "qwen2": qwen2, "smollm2-135m-instruct": smollm2}
+result = {"versions": {"gguf": version("gguf"), "numpy": version("numpy")}, "llama": llama, "qwen2": qwen2, "blocks": blocks, "smollm2-135m-instruct": smollm2}
 (HERE / "gguf.json").write_text("{\n" + ",\n".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in result.items()) + "\n}\n")
