@@ -22,6 +22,11 @@ export interface CommandContext {
   readonly signal: AbortSignal;
 }
 
+/** Hands a command its context; what it throws ends the program. */
+export type Act = <Rest extends unknown[]>(
+  work: (context: CommandContext, ...rest: Rest) => Promise<void>,
+) => (...rest: Rest) => Promise<void>;
+
 /** Prints a command's result: as JSON where a program asked for it, otherwise as text. */
 export const printResult = (context: CommandContext, value: unknown, text: string): void =>
   context.terminal.writeOutput(context.options.json ? `${JSON.stringify(value, null, 2)}\n` : text.endsWith('\n') ? text : `${text}\n`);

@@ -1,5 +1,5 @@
 import { Command } from 'commander';
-import type { CommandContext, GlobalOptions } from './command-context.ts';
+import type { Act, GlobalOptions } from './command-context.ts';
 import { addChat } from './commands/chat.ts';
 import { addDoctor } from './commands/doctor.ts';
 import { addEvaluate } from './commands/evaluate.ts';
@@ -12,11 +12,6 @@ import { listenForInterrupts } from './interrupt.ts';
 import { createProgress } from './progress.ts';
 import type { Terminal } from './terminal.ts';
 import { packageVersion } from './version.ts';
-
-/** Hands a command its context; what it throws ends the program. */
-export type Act = <Rest extends unknown[]>(
-  work: (context: CommandContext, ...rest: Rest) => Promise<void>,
-) => (...rest: Rest) => Promise<void>;
 
 /** Runs one command line to its end and returns the exit code: 0, 1 for the user's mistakes, 2 for ours, 130 after Ctrl-C. */
 export const runCommandLine = async (commandLine: readonly string[], terminal: Terminal): Promise<number> => {

@@ -3,10 +3,9 @@ import type { Command } from 'commander';
 import { UserError } from '../../base/errors.ts';
 import type { ChatMessage } from '../../text/chat-message.ts';
 import { promptTokens } from '../../text/training-row.ts';
-import type { CommandContext } from '../command-context.ts';
+import type { Act, CommandContext } from '../command-context.ts';
 import { addAdapterOptions, addSamplingOptions, type ModelOptions, openModel, type SamplingOptions, samplingOf } from '../model-options.ts';
 import { printable } from '../printable.ts';
-import type { Act } from '../program.ts';
 
 interface ChatOptions extends Omit<ModelOptions, 'model'>, SamplingOptions {
   readonly system?: string;

@@ -6,8 +6,7 @@ import type { Command } from 'commander';
 import { messageOf } from '../../base/errors.ts';
 import { thisMachine } from '../../run-folder/machine.ts';
 import { defaultCacheFolder } from '../../weights/cache-folder.ts';
-import { type CommandContext, printResult } from '../command-context.ts';
-import type { Act } from '../program.ts';
+import { type Act, type CommandContext, printResult } from '../command-context.ts';
 import { packageVersion } from '../version.ts';
 
 export const addDoctor = (program: Command, act: Act): void => {

@@ -7,7 +7,7 @@ import { scoreAnswers } from '../../evaluation/score-answers.ts';
 import { type AnswerSummary, evaluateModel, meanLogLikelihood, type ScoreShare, summariseAnswers } from '../../methods/evaluate-model.ts';
 import { questionsOf } from '../../methods/questions.ts';
 import { type Example, generateWordProblems, readExamples, type Task, type TaskName, tasks } from '../../tasks/index.ts';
-import { type CommandContext, printResult } from '../command-context.ts';
+import { type Act, type CommandContext, printResult } from '../command-context.ts';
 import { readConfigFile, wholeNumber } from '../config-file.ts';
 import {
   addAdapterOptions,
@@ -18,7 +18,6 @@ import {
   type SamplingOptions,
   samplingOf,
 } from '../model-options.ts';
-import type { Act } from '../program.ts';
 
 interface EvaluateOptions extends Omit<ModelOptions, 'model'>, SamplingOptions {
   readonly answers?: string;

@@ -6,8 +6,7 @@ import { modelFormats } from '../../methods/student.ts';
 import { readAdapter } from '../../weights/adapter.ts';
 import { openModelFolder } from '../../weights/model-folder.ts';
 import { writeMerged } from '../../weights/model-writer.ts';
-import { type CommandContext, printResult } from '../command-context.ts';
-import type { Act } from '../program.ts';
+import { type Act, type CommandContext, printResult } from '../command-context.ts';
 import { modelArgument, surroundingsOf } from '../surroundings.ts';
 
 interface ExportOptions {

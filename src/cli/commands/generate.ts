@@ -1,7 +1,7 @@
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { generate } from '../../methods/generate.ts';
-import { type CommandContext, printResult } from '../command-context.ts';
+import { type Act, type CommandContext, printResult } from '../command-context.ts';
 import {
   addAdapterOptions,
   addSamplingOptions,
@@ -11,7 +11,6 @@ import {
   type SamplingOptions,
   samplingOf,
 } from '../model-options.ts';
-import type { Act } from '../program.ts';
 
 interface GenerateOptions extends Omit<ModelOptions, 'model'>, SamplingOptions {
   readonly output: string;

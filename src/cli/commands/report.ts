@@ -3,8 +3,7 @@ import type { Command } from 'commander';
 import { summariseRun } from '../../evaluation/summarise-run.ts';
 import { renderJson, renderMarkdown, renderTerminal } from '../../report/render-text.ts';
 import { openRun } from '../../run-folder/run-folder.ts';
-import type { CommandContext } from '../command-context.ts';
-import type { Act } from '../program.ts';
+import type { Act, CommandContext } from '../command-context.ts';
 
 export const addReport = (program: Command, act: Act): void => {
   program

@@ -1,9 +1,8 @@
 import type { Command } from 'commander';
 import { parseTrainConfig } from '../../config/parse-config.ts';
 import { train } from '../../methods/train.ts';
-import { type CommandContext, printResult } from '../command-context.ts';
+import { type Act, type CommandContext, printResult } from '../command-context.ts';
 import { addConfigOptions, type ConfigOptions, outputOverride, readConfigFile } from '../config-file.ts';
-import type { Act } from '../program.ts';
 import { surroundingsOf } from '../surroundings.ts';
 
 export const addTrain = (program: Command, act: Act): void => {
