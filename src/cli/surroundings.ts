@@ -3,6 +3,7 @@ import { resolve } from 'node:path';
 import type { Surroundings } from '../methods/surroundings.ts';
 import { onnxRuntimeInformation } from '../runtime/onnx-information.ts';
 import { parseHubReference } from '../weights/hub-reference.ts';
+import { resolveModel } from '../weights/resolve-model.ts';
 import type { CommandContext } from './command-context.ts';
 import { packageVersion } from './version.ts';
 
@@ -10,7 +11,14 @@ import { packageVersion } from './version.ts';
 export const surroundingsOf = ({ terminal, options, progress, signal }: CommandContext): Surroundings => ({
   environment: terminal.environment,
   offline: options.offline,
-  resolveModel: async (reference) => reference,
+  resolveModel: (reference) =>
+    resolveModel(reference, {
+      offline: options.offline,
+      environment: terminal.environment,
+      onProgress: ({ file, doneBytes, totalBytes }) =>
+        progress.update(`download ${file}, MB`, { doneCount: Math.floor(doneBytes / 1e6), totalCount: Math.ceil(totalBytes / 1e6) }),
+      onWarning: progress.say,
+    }),
   versions: { 'retort-kd': packageVersion(), node: process.versions.node, onnxruntime: onnxRuntimeInformation().version },
   signal,
   onProgress: progress.update,

@@ -2,7 +2,7 @@ import { type FileHandle, mkdtemp, open, readdir, readFile, rename, rm, stat, ut
 import { join } from 'node:path';
 import { z } from 'zod';
 import { UserError } from '../base/errors.ts';
-import { diskErrorOf, hasCode, makeFolder, sha256 } from '../base/folders.ts';
+import { DiskFullError, diskErrorOf, hasCode, makeFolder, sha256 } from '../base/folders.ts';
 import { defaultCacheFolder } from './cache-folder.ts';
 import { elementCount, type StoredTensor, type TensorSource } from './tensor-source.ts';
 
@@ -85,10 +85,9 @@ const inCache = async (cache: string, sizeBytes: number, work: () => Promise<voi
   } catch (error) {
     const refusal = diskErrorOf(error, cache);
     if (!(refusal instanceof UserError) || refusal === error) throw refusal;
-    throw new UserError(
-      `${refusal.message} The converted weights take ${(sizeBytes / 1e9).toFixed(2)} GB; RETORT_CACHE may name a folder on another disk.`,
-      { cause: error },
-    );
+    const Refusal = refusal instanceof DiskFullError ? DiskFullError : UserError;
+    const advice = `The converted weights take ${(sizeBytes / 1e9).toFixed(2)} GB; RETORT_CACHE may name a folder on another disk.`;
+    throw new Refusal(`${refusal.message} ${advice}`, { cause: error });
   }
 };
 
