@@ -7,7 +7,8 @@ import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { inspect } from 'node:util';
-import { type AiSdkTeacherOptions, aiSdkTeacher } from '../src/teachers/ai-sdk.ts';
+import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
+import { aiSdkTeacher } from '../src/teachers/ai-sdk.ts';
 import { createTeacher } from '../src/teachers/create-teacher.ts';
 import { engineTeacher } from '../src/teachers/engine.ts';
 import { fakeTeacher } from '../src/teachers/fake.ts';
@@ -239,9 +240,7 @@ describe('an OpenAI-compatible teacher', () => {
       response.end();
     });
     await withPlainServer(server, async (_, baseUrl) => {
-      const { createOpenAICompatible } = await import('@ai-sdk/openai-compatible');
-      const options: AiSdkTeacherOptions = { now: () => Date.UTC(2026, 0, 1) };
-      const teacher = aiSdkTeacher(createOpenAICompatible({ name: 'x', baseURL: baseUrl }).chatModel('m'), options);
+      const teacher = openAiCompatibleTeacher({ baseUrl, model: 'm', environment: {}, now: () => Date.UTC(2026, 0, 1) });
       assert.deepEqual((await failure(teacher.generate(request('a')))).advice, { retry: 'pause', retryAfterMs: 90_000 });
     });
   });
@@ -442,6 +441,35 @@ describe('an AI SDK teacher', () => {
     assert.equal(calls.length, 1);
     const { maxOutputTokens, temperature, topP, seed } = calls[0] ?? {};
     assert.deepEqual({ maxOutputTokens, temperature, topP, seed }, { maxOutputTokens: 64, temperature: 0.7, topP: 0.9, seed: 5 });
+  });
+
+  it('meets the failures of a real provider of the SDK as our own client does, shows no key, and asks once', async () => {
+    const expected: [Fault, RetryAdvice, RegExp][] = [
+      ['rate-limited', { retry: 'pause', retryAfterMs: 7000 }, /answered 429: Rate limit reached/],
+      ['server-error', { retry: 'later' }, /answered 500/],
+      ['reset-before-billing', { retry: 'later' }, /could not be reached/],
+      ['forbidden', { retry: 'never', scope: 'all' }, /answered 403/],
+      ['too-long', { retry: 'never', scope: 'question' }, /maximum context length/],
+      ['half-json', { retry: 'later' }, /JSON that is broken off/],
+      ['web-page', { retry: 'later' }, /a web page: .*Sign in/],
+      ['empty-answer', { retry: 'later' }, /empty answer/],
+      ['stall', { retry: 'later' }, /did not answer within 0\.5 s/],
+    ];
+    for (const [fault, advice, message] of expected) {
+      const server = await startFaultServer({ key, echoesKey: true, retryAfterSeconds: 7, faults: () => fault });
+      try {
+        const model = createOpenAICompatible({ name: 'test', baseURL: server.baseUrl, apiKey: key }).chatModel('big');
+        const error = await failure(
+          aiSdkTeacher(model, { secrets: [key], timeoutMs: fault === 'stall' ? 500 : 20_000 }).generate(request('a')),
+        );
+        assert.deepEqual(error.advice, advice, fault);
+        assert.match(error.message, message);
+        assert.ok(!inspect(error, { depth: 10, showHidden: true }).includes(key.slice(4, 14)), fault);
+        assert.equal(server.served.length, 1, fault);
+      } finally {
+        await server.close();
+      }
+    }
   });
 
   it('takes models of the older interface', async () => {

@@ -1,13 +1,12 @@
 import { AISDKError, APICallError, InvalidResponseDataError, type LanguageModel } from 'ai';
 import { messageOf, UserError } from '../base/errors.ts';
+import { type OmittableParameter, rateLimitOf } from './chat-completion.ts';
+import { startDeadline } from './deadline.ts';
 import { isContentFilter, type ProviderFailure, teacherErrorOf } from './provider-failure.ts';
 import { separateReasoning } from './reasoning.ts';
 import { excerptOf, type Redact, redactor, wholeSecretsOut } from './redact.ts';
-import type { FinishReason, RateLimit, Teacher, TeacherAnswer, TeacherIdentity, TeacherRequest, Usage } from './teacher.ts';
+import type { FinishReason, Teacher, TeacherAnswer, TeacherIdentity, TeacherRequest, Usage } from './teacher.ts';
 import { TeacherError } from './teacher-error.ts';
-
-/** Sampling parameters that some models refuse. */
-export type OmittableParameter = 'temperature' | 'topP' | 'seed';
 
 export interface AiSdkTeacherOptions {
   /** What is known of the model beyond its name: provider, revision. */
@@ -49,21 +48,22 @@ export const aiSdkTeacher = (model: LanguageModel, options: AiSdkTeacherOptions 
   const where = `${identity.model} at ${identity.location ?? identity.provider ?? 'its provider'}`;
 
   const generate = async (request: TeacherRequest): Promise<TeacherAnswer> => {
-    const timeout = AbortSignal.timeout(timeoutMs);
-    const abortSignal = request.signal === undefined ? timeout : AbortSignal.any([request.signal, timeout]);
+    const deadline = startDeadline(timeoutMs, request.signal);
     try {
-      const callOptions = { ...samplingOptions(request, omit), abortSignal, ...(providerOptions && { providerOptions }) };
+      const callOptions = { ...samplingOptions(request, omit), abortSignal: deadline.signal, ...(providerOptions && { providerOptions }) };
       const generated =
         model.specificationVersion === 'v3' ? await model.doGenerate(callOptions) : newerForm(await model.doGenerate(callOptions));
       return answerOf(generated, where, secrets);
     } catch (thrown) {
       if (thrown instanceof TeacherError) throw thrown;
       request.signal?.throwIfAborted();
-      if (timeout.aborted) throw new TeacherError(`${where} did not answer within ${timeoutMs / 1000} s.`, { retry: 'later' });
+      if (deadline.isOver()) throw new TeacherError(`${where} did not answer within ${timeoutMs / 1000} s.`, { retry: 'later' });
       const failure = failureOf(thrown);
       if (failure === undefined) throw unknownFailure(thrown, where, redact);
       if (isContentFilter(failure)) return { text: '', finishReason: 'content-filter' };
       throw teacherErrorOf(failure, where, redact, now());
+    } finally {
+      deadline.end();
     }
   };
   return { identity, concurrency: options.concurrency ?? 8, generate, release: release ?? (() => Promise.resolve()) };
@@ -136,22 +136,6 @@ const usageOf = ({ inputTokens, outputTokens }: Generated['usage']): Usage | und
     ...(inputTokens.cacheRead ? { cachedPromptTokens: inputTokens.cacheRead } : {}),
     ...(outputTokens.reasoning ? { reasoningTokens: outputTokens.reasoning } : {}),
   };
-};
-
-/** The headers of OpenAI and of those who imitate them; limits are per minute. */
-const rateLimitOf = (headers: Readonly<Record<string, string>>): RateLimit | undefined => {
-  const entries = Object.entries(rateLimitHeaders).flatMap(([name, header]) => {
-    const value = Number(headers[header] ?? Number.NaN);
-    return Number.isFinite(value) && value >= 0 ? [[name, value] as const] : [];
-  });
-  return entries.length === 0 ? undefined : Object.fromEntries(entries);
-};
-
-const rateLimitHeaders: Record<keyof RateLimit, string> = {
-  requestsPerMinute: 'x-ratelimit-limit-requests',
-  tokensPerMinute: 'x-ratelimit-limit-tokens',
-  remainingRequests: 'x-ratelimit-remaining-requests',
-  remainingTokens: 'x-ratelimit-remaining-tokens',
 };
 
 /** What an HTTP client's error says about the request; undefined for errors of another kind. */

@@ -1,9 +1,18 @@
-import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
 import { UserError } from '../base/errors.ts';
-import { aiSdkTeacher, type OmittableParameter } from './ai-sdk.ts';
-import { httpFetch } from './http-fetch.ts';
+import {
+  type ChatCompletionSettings,
+  chatCompletionBody,
+  type OmittableParameter,
+  parseChatCompletion,
+  rateLimitOf,
+} from './chat-completion.ts';
+import { startDeadline } from './deadline.ts';
+import { type HttpPoster, httpPoster } from './http-post.ts';
+import { isContentFilter, type ProviderFailure, teacherErrorOf } from './provider-failure.ts';
 import { type Environment, isLoopback, keyFor, parseBaseUrl } from './provider-keys.ts';
-import type { Teacher, TeacherIdentity } from './teacher.ts';
+import { redactor, wholeSecretsOut } from './redact.ts';
+import type { Teacher, TeacherAnswer, TeacherIdentity, TeacherRequest } from './teacher.ts';
+import { TeacherError } from './teacher-error.ts';
 
 export interface OpenAiCompatibleOptions {
   /** Up to and including the version: https://api.openai.com/v1, http://localhost:8000/v1. */
@@ -24,6 +33,8 @@ export interface OpenAiCompatibleOptions {
   readonly reasoningEffort?: string | undefined;
   /** Refuses every host but this machine. */
   readonly offline?: boolean | undefined;
+  /** Milliseconds since 1970, for a Retry-After that names a date. */
+  readonly now?: (() => number) | undefined;
 }
 
 /**
@@ -39,41 +50,96 @@ export const openAiCompatibleTeacher = (options: OpenAiCompatibleOptions): Teach
     );
   const key = keyFor(url, options.apiKeyVariable, options.environment);
   const concurrency = options.concurrency ?? 8;
-  // A proxy could not reach this machine's own servers.
-  const http = httpFetch({ concurrency, ...(isLocal ? {} : { environment: options.environment }) });
-  const refuses = isReasoningModel(url, options.model);
-  const omit = options.omit ?? (refuses ? ['temperature', 'topP'] : []);
-  const tokenLimit = options.tokenLimitParameter ?? (refuses ? 'max_completion_tokens' : 'max_tokens');
-  const baseURL = url.href.replace(/\/+$/, '');
-  const provider = createOpenAICompatible({
-    name: 'teacher',
-    baseURL,
-    fetch: http.fetch,
-    ...(key === undefined ? {} : { apiKey: key }),
-    transformRequestBody: ({ max_tokens, ...body }) => ({ ...body, [tokenLimit]: max_tokens }),
-  });
-  const settings = {
-    ...(omit.length > 0 && { omit: [...omit].sort().join(' ') }),
-    ...(options.reasoningEffort && { reasoningEffort: options.reasoningEffort }),
-  };
-  const identity: TeacherIdentity = {
-    kind: 'openai-compatible',
-    model: options.model,
-    ...(isLocal ? {} : { provider: url.hostname }),
-    ...(options.revision === undefined ? {} : { revision: options.revision }),
-    ...(Object.keys(settings).length > 0 && { settings }),
-    location: baseURL,
-  };
-  const teacher = aiSdkTeacher(provider.chatModel(options.model), {
-    identity,
+  const baseUrl = url.href.replace(/\/+$/, '');
+  const http = httpPoster({
+    url: new URL(`${baseUrl}/chat/completions`),
+    headers: key === undefined ? {} : { authorization: `Bearer ${key}` },
     concurrency,
-    omit,
-    secrets: key === undefined ? [] : [key],
-    ...(options.timeoutMs === undefined ? {} : { timeoutMs: options.timeoutMs }),
-    ...(options.reasoningEffort === undefined ? {} : { providerOptions: { teacher: { reasoningEffort: options.reasoningEffort } } }),
-    release: async () => http.release(),
+    // A proxy could not reach this machine's own servers.
+    ...(isLocal ? {} : { proxies: options.environment }),
   });
-  return { ...teacher, identity };
+  const settings = settingsOf(options, isReasoningModel(url, options.model));
+  const secrets = key === undefined ? [] : [key];
+  const where = `${options.model} at ${baseUrl}`;
+  return {
+    identity: identityOf(options, settings, isLocal ? undefined : url.hostname, baseUrl),
+    concurrency,
+    generate: (request) =>
+      generate(request, { http, settings, secrets, where, timeoutMs: options.timeoutMs ?? 600_000, now: options.now ?? Date.now }),
+    release: () => Promise.resolve(http.release()),
+  };
+};
+
+interface Connection {
+  readonly http: HttpPoster;
+  readonly settings: ChatCompletionSettings;
+  readonly secrets: readonly string[];
+  /** For errors. */
+  readonly where: string;
+  readonly timeoutMs: number;
+  readonly now: () => number;
+}
+
+const generate = async (
+  request: TeacherRequest,
+  { http, settings, secrets, where, timeoutMs, now }: Connection,
+): Promise<TeacherAnswer> => {
+  const hide = wholeSecretsOut(secrets);
+  const fail = (failure: ProviderFailure): TeacherError => teacherErrorOf(failure, where, redactor(secrets), now());
+  const deadline = startDeadline(timeoutMs, request.signal);
+  try {
+    const { status, headers, body } = await http.post(JSON.stringify(chatCompletionBody(request, settings)), deadline.signal);
+    const failure = { status, headers, body, message: '' };
+    if (isContentFilter(failure)) return { text: '', finishReason: 'content-filter' };
+    const answer = status === 200 ? parseChatCompletion(jsonOf(hide(body))) : undefined;
+    if (answer === undefined) throw fail(failure);
+    const { usage, finishReason } = answer;
+    if (answer.text.trim() === '' && finishReason !== 'length' && finishReason !== 'content-filter')
+      throw new TeacherError(`${where} sent an empty answer.`, { retry: 'later' }, { status, ...(usage && { usage }) });
+    const rateLimit = rateLimitOf(headers);
+    return { ...answer, ...(rateLimit && { rateLimit }) };
+  } catch (thrown) {
+    request.signal?.throwIfAborted();
+    if (deadline.isOver()) throw new TeacherError(`${where} did not answer within ${timeoutMs / 1000} s.`, { retry: 'later' });
+    // A connection that was refused or broken off: system errors have codes.
+    if (thrown instanceof Error && !(thrown instanceof TeacherError) && 'code' in thrown && typeof thrown.code === 'string')
+      throw fail({ message: thrown.message.includes(thrown.code) ? thrown.message : `${thrown.message} (${thrown.code})` });
+    throw thrown;
+  } finally {
+    deadline.end();
+  }
+};
+
+const jsonOf = (text: string): unknown => {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+};
+
+const settingsOf = (options: OpenAiCompatibleOptions, isReasoning: boolean): ChatCompletionSettings => ({
+  model: options.model,
+  omit: options.omit ?? (isReasoning ? ['temperature', 'topP'] : []),
+  tokenLimitParameter: options.tokenLimitParameter ?? (isReasoning ? 'max_completion_tokens' : 'max_tokens'),
+  reasoningEffort: options.reasoningEffort,
+});
+
+const identityOf = (
+  { model, revision }: OpenAiCompatibleOptions,
+  { omit, reasoningEffort }: ChatCompletionSettings,
+  provider: string | undefined,
+  location: string,
+): TeacherIdentity => {
+  const settings = { ...(omit.length > 0 && { omit: [...omit].sort().join(' ') }), ...(reasoningEffort && { reasoningEffort }) };
+  return {
+    kind: 'openai-compatible',
+    model,
+    ...(provider === undefined ? {} : { provider }),
+    ...(revision === undefined ? {} : { revision }),
+    ...(Object.keys(settings).length > 0 && { settings }),
+    location,
+  };
 };
 
 /** OpenAI's own o-series and GPT-5 take no sampling parameters and know the limit under a newer name. */
