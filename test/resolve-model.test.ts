@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { describe, it } from 'node:test';
@@ -38,7 +38,7 @@ const withHub = async (
   const hub = await startFakeHub(name, files);
   const cacheFolder = await temporaryFolder();
   try {
-    const common: ResolveOptions = { cacheFolder, hubUrl: hub.url, environment: {}, sleep: async () => undefined };
+    const common: ResolveOptions = { cacheFolder, hubUrl: hub.url, environment: { HF_HOME: cacheFolder }, sleep: async () => undefined };
     await use(hub, (reference = name, options = {}) => resolveModel(reference, { ...common, ...options }), cacheFolder);
   } finally {
     await hub.close();
@@ -168,7 +168,7 @@ describe('offline', () => {
       const folder = await resolve();
       hub.requests.length = 0;
       assert.equal(await resolve(name, { offline: true }), folder);
-      assert.equal(await resolve(name, { environment: { HF_HUB_OFFLINE: '1' } }), folder);
+      assert.equal(await resolve(name, { environment: { HF_HUB_OFFLINE: '1', HF_HOME: '/none' } }), folder);
       assert.deepEqual(hub.requests, []);
     }));
 
@@ -195,6 +195,44 @@ describe('offline', () => {
     const failure = resolveModel(name, { hubUrl: 'http://127.0.0.1:9', cacheFolder: await temporaryFolder(), environment: {} });
     await assert.rejects(failure, refusal('Cannot reach http://127.0.0.1:9', name));
   });
+});
+
+describe("the cache of Hugging Face's own libraries", () => {
+  /** The layout of huggingface_hub: blobs, links to them by commit, the commit by revision. */
+  const withSnapshot = async (commit: string, files: Readonly<Record<string, string | Buffer>>): Promise<string> => {
+    const cache = await temporaryFolder();
+    const store = join(cache, 'models--ada--tiny-llama');
+    for (const folder of ['blobs', 'refs', `snapshots/${commit}`]) await mkdir(join(store, folder), { recursive: true });
+    for (const [file, content] of Object.entries(files)) {
+      await writeFile(join(store, 'blobs', file), content);
+      await symlink(join('..', '..', 'blobs', file), join(store, 'snapshots', commit, file));
+    }
+    await writeFile(join(store, 'refs', 'main'), commit);
+    return cache;
+  };
+  const needed = { 'config.json': config, 'tokenizer.json': repository['tokenizer.json'], 'model.safetensors': weights };
+
+  it('serves offline, and online when it has the same commit: nothing is downloaded', () =>
+    withHub(repository, async (hub, resolve) => {
+      const cache = await withSnapshot(hub.commit, needed);
+      const expected = join(cache, 'models--ada--tiny-llama', 'snapshots', hub.commit);
+      const environment = { HF_HUB_CACHE: cache };
+      assert.equal(await resolve(name, { offline: true, environment }), expected);
+      assert.equal(await resolve(`${name}@${hub.commit}`, { offline: true, environment }), expected);
+      assert.equal(hub.requests.length, 0);
+      assert.equal(await resolve(name, { environment }), expected);
+      assert.ok(hub.requests.every(({ path }) => path.startsWith('/api/')));
+      await (await openModelFolder(expected)).tensors.close();
+    }));
+
+  it('does not serve an older commit, or a snapshot that is not whole', () =>
+    withHub(repository, async (hub, resolve, cacheFolder) => {
+      const old = { HF_HUB_CACHE: await withSnapshot('0'.repeat(40), needed) };
+      assert.ok((await resolve(name, { environment: old })).startsWith(cacheFolder));
+      const part = { HF_HUB_CACHE: await withSnapshot(hub.commit, { 'config.json': config }), RETORT_CACHE: cacheFolder };
+      const failure = resolve(name, { offline: true, environment: part, cacheFolder: await temporaryFolder() });
+      await assert.rejects(failure, refusal('Offline', name));
+    }));
 });
 
 describe('the token', () => {

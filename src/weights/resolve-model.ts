@@ -10,9 +10,12 @@ import { pathWithin, writeJsonAtomic } from '../base/folders.ts';
 import { defaultCacheFolder } from './cache-folder.ts';
 import { connectToHub, type HubConnection, HubUnreachableError, hubFailure, isTransient } from './hub-connection.ts';
 import { type DownloadProgress, downloadHubFile, type HubFile, isDownloaded } from './hub-download.ts';
+import { completeModel, listingOfFolder, neededFiles, shardFiles } from './hub-files.ts';
 import { type HubReference, hubReferenceText, parseHubReference } from './hub-reference.ts';
+import { huggingFaceCommit, huggingFaceSnapshot } from './hugging-face-cache.ts';
 import { checkModelFiles } from './model-folder.ts';
-import { readShardIndex } from './safetensors.ts';
+
+type Environment = Readonly<Record<string, string | undefined>>;
 
 export interface ResolveOptions {
   /** Absent: `defaultCacheFolder()`. */
@@ -20,7 +23,7 @@ export interface ResolveOptions {
   /** Nothing is fetched; a model that is not wholly in the cache is refused. HF_HUB_OFFLINE=1 means the same. */
   readonly offline?: boolean;
   /** HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE, RETORT_CACHE; this process's environment when absent. */
-  readonly environment?: Readonly<Record<string, string | undefined>>;
+  readonly environment?: Environment;
   /** Stands for HF_ENDPOINT. */
   readonly hubUrl?: string;
   readonly onProgress?: (progress: DownloadProgress) => void;
@@ -33,7 +36,7 @@ export interface ResolveOptions {
 /**
  * The folder (or .gguf file) of a model. What lies on the disk is used as it is; `owner/name[@revision]`, or `owner/name/file.gguf` where
  * a repository has several, is downloaded from the Hugging Face hub once: configuration, tokenizer and weights, verified by their hashes,
- * continued when interrupted.
+ * continued when interrupted. What Hugging Face's own libraries have in their cache is used from there.
  */
 export const resolveModel = async (reference: string, options: ResolveOptions = {}): Promise<string> => {
   const path = reference.startsWith('~/') ? join(homedir(), reference.slice(2)) : resolve(reference);
@@ -50,14 +53,14 @@ export const resolveModel = async (reference: string, options: ResolveOptions = 
   const environment = options.environment ?? process.env;
   const cacheFolder = options.cacheFolder ?? defaultCacheFolder({ environment, platform: process.platform, home: homedir() });
   const store = join(cacheFolder, 'models', parsed.name.replace('/', '--'));
-  if (options.offline === true || (environment.HF_HUB_OFFLINE ?? '0') !== '0') return fromCache(parsed, store);
+  if (options.offline === true || (environment.HF_HUB_OFFLINE ?? '0') !== '0') return fromCache(parsed, store, environment);
   const connection = connectToHub({ environment, hubUrl: options.hubUrl, fetch: options.fetch });
   const lock = await waitForLock(store, options);
   try {
-    return await download(parsed, store, connection, options);
+    return await download(parsed, store, connection, environment, options);
   } catch (error) {
     if (!(error instanceof HubUnreachableError)) throw error;
-    const cached = await fromCache(parsed, store).catch(() => undefined);
+    const cached = await fromCache(parsed, store, environment).catch(() => undefined);
     if (cached === undefined) throw error;
     options.onWarning?.(`${error.message} Using the copy in the cache, ${cached}.`);
     return cached;
@@ -78,10 +81,18 @@ const waitForLock = async (store: string, options: ResolveOptions): Promise<Fold
   }
 };
 
-const download = async (reference: HubReference, store: string, connection: HubConnection, options: ResolveOptions): Promise<string> => {
+const download = async (
+  reference: HubReference,
+  store: string,
+  connection: HubConnection,
+  environment: Environment,
+  options: ResolveOptions,
+): Promise<string> => {
   const commit = await commitOf(reference, store, connection, options);
   const folder = join(store, commit);
   const files = await listingOf(reference, commit, folder, connection, options);
+  const shared = await completeModel(huggingFaceSnapshot(reference, commit, environment), reference, files);
+  if ('path' in shared) return shared.path;
   const fetchFile = async (file: HubFile) => {
     if (await isDownloaded(folder, file)) return;
     const { onProgress, sleep } = options;
@@ -173,86 +184,33 @@ const readListing = async (folder: string): Promise<HubFile[] | undefined> => {
   }
 };
 
-const besideWeights: readonly string[] = [
-  ...['config.json', 'generation_config.json', 'tokenizer.json', 'tokenizer_config.json', 'chat_template.jinja'],
-  ...['special_tokens_map.json', 'added_tokens.json', 'LICENSE', 'LICENSE.txt'],
-];
-const [singleName, indexName] = ['model.safetensors', 'model.safetensors.index.json'];
-
-interface NeededFiles {
-  readonly files: readonly HubFile[];
-  readonly gguf: string | undefined;
-  readonly hasShards: boolean;
-}
-
-/** The files that a model is read from: what lies beside the weights, and one kind of weights. Shards are in the index, not here. */
-const neededFiles = (reference: HubReference, listing: readonly HubFile[]): NeededFiles => {
-  const text = hubReferenceText(reference);
-  const named = (name: string) => listing.filter(({ path }) => path === name);
-  const beside = besideWeights.flatMap(named);
-  const ggufs = listing.map(({ path }) => path).filter((path) => path.endsWith('.gguf'));
-  const gguf = (name: string): NeededFiles => ({ files: [...beside, ...named(name)], gguf: name, hasShards: false });
-  if (reference.ggufFile !== undefined) {
-    if (ggufs.includes(reference.ggufFile)) return gguf(reference.ggufFile);
-    throw new UserError(`${reference.name} has no ${reference.ggufFile}. Its .gguf files: ${ggufs.join(', ') || 'none'}.`);
-  }
-  for (const name of [singleName, indexName]) {
-    const weights = named(name);
-    if (weights.length > 0 && named('config.json').length > 0) {
-      return { files: [...beside, ...weights], gguf: undefined, hasShards: name === indexName };
-    }
-  }
-  const [only] = ggufs;
-  if (only !== undefined && ggufs.length === 1) return gguf(only);
-  if (only !== undefined)
-    throw new UserError(`${text} has ${ggufs.length} .gguf files. Name one, as ${reference.name}/${only}: ${ggufs.join(', ')}.`);
-  const present = listing
-    .map(({ path }) => path)
-    .slice(0, 12)
-    .join(', ');
-  throw new UserError(
-    `${text} is no model that retort reads. Looked for config.json with ${singleName} or ${indexName}, or a .gguf; there are: ${present || 'no files'}.`,
-  );
-};
-
-const shardFiles = async (
-  folder: string,
-  wanted: NeededFiles,
-  listing: readonly HubFile[],
-  reference: HubReference,
-): Promise<HubFile[]> => {
-  if (!wanted.hasShards) return [];
-  const weightMap = await readShardIndex(join(folder, indexName));
-  return [...new Set(Object.values(weightMap))].sort().map((name) => {
-    const file = listing.find(({ path }) => path === name);
-    if (file === undefined)
-      throw new UserError(`${hubReferenceText(reference)}: ${indexName} names ${name}, which the repository does not have.`);
-    return file;
-  });
-};
-
-/** The model if it is wholly in the cache; else a UserError that says what is missing. */
-const fromCache = async (reference: HubReference, store: string): Promise<string> => {
-  const text = hubReferenceText(reference);
-  const advice = 'Run once without --offline, or give the folder of a model.';
+/** The model if it is wholly in retort's cache or in that of Hugging Face's own libraries; else a UserError that says what is missing. */
+const fromCache = async (reference: HubReference, store: string, environment: Environment): Promise<string> => {
   const commit = isCommit(reference.revision) ? reference.revision : await cachedCommit(store, reference.revision);
   const folder = join(store, commit ?? '');
   const listing = commit === undefined ? undefined : await readListing(folder);
-  if (listing === undefined) throw new UserError(`Offline, and ${text} is not in the cache (${store}). ${advice}`);
-  const wanted = neededFiles(reference, listing);
-  const missing = await missingFrom(folder, wanted.files);
-  const missingShards = missing.length > 0 ? [] : await missingFrom(folder, await shardFiles(folder, wanted, listing, reference));
-  if (missing.length + missingShards.length > 0) {
-    throw new UserError(
-      `Offline, and of ${text} these files are not in the cache (${folder}): ${[...missing, ...missingShards].join(', ')}. ${advice}`,
-    );
-  }
-  return wanted.gguf === undefined ? folder : join(folder, wanted.gguf);
+  const own = listing === undefined ? undefined : await completeModel(folder, reference, listing);
+  if (own !== undefined && 'path' in own) return own.path;
+  const shared = await fromHuggingFaceCache(reference, environment);
+  if (shared !== undefined) return shared;
+  const text = hubReferenceText(reference);
+  const problem =
+    own === undefined
+      ? `${text} is not in the cache (${store})`
+      : `of ${text} these files are not in the cache (${folder}): ${own.missing.join(', ')}`;
+  throw new UserError(`Offline, and ${problem}. Run once without --offline, or give the folder of a model.`);
 };
 
-const missingFrom = async (folder: string, files: readonly HubFile[]): Promise<string[]> => {
-  const states = await Promise.all(files.map(async (file) => ({ file, isThere: await isDownloaded(folder, file) })));
-  return states.filter(({ isThere }) => !isThere).map(({ file }) => file.path);
+const fromHuggingFaceCache = async (reference: HubReference, environment: Environment): Promise<string | undefined> => {
+  const commit = await huggingFaceCommit(reference, environment);
+  if (commit === undefined) return undefined;
+  const folder = huggingFaceSnapshot(reference, commit, environment);
+  try {
+    const found = await completeModel(folder, reference, await listingOfFolder(folder));
+    return 'path' in found ? found.path : undefined;
+  } catch {
+    return undefined; // a snapshot without weights, or without all of them
+  }
 };
 
 const cachedCommit = async (store: string, revision: string): Promise<string | undefined> => {
