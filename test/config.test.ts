@@ -71,9 +71,10 @@ describe('a run config', () => {
     const text = good.replace('../data/gsm8k', '${MODELS}/gsm8k');
     const { config, recorded } = run(text);
     assert.equal(config.task.name === 'gsm8k' && config.task.folder, resolve('/weights/gsm8k'));
-    assert.equal(recorded.task.name === 'gsm8k' && recorded.task.folder, '${MODELS}/gsm8k');
+    const given = JSON.stringify(recorded);
+    assert.match(given, /"folder":"\$\{MODELS\}\/gsm8k"/);
     assert.equal(config.student.model, join(folder, 'models/here'));
-    assert.equal(recorded.student.model, 'models/here');
+    assert.match(given, /"student":\{"model":"models\/here"/);
   });
 
   it('takes owner/name for a repository on the hub only where nothing of that name lies on the disk', () => {

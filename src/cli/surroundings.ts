@@ -18,6 +18,7 @@ export const surroundingsOf = ({ terminal, options, progress, signal }: CommandC
       onProgress: ({ file, doneBytes, totalBytes }) =>
         progress.update(`download ${file}, MB`, { doneCount: Math.floor(doneBytes / 1e6), totalCount: Math.ceil(totalBytes / 1e6) }),
       onWarning: progress.say,
+      signal,
     }),
   versions: { 'retort-kd': packageVersion(), node: process.versions.node, onnxruntime: onnxRuntimeInformation().version },
   signal,

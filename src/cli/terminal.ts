@@ -6,7 +6,7 @@ export interface Terminal {
   readonly writeMessage: (text: string) => void;
   /** Whether messages go to a person's terminal: then a line may be written over. */
   readonly isInteractive: boolean;
-  /** Characters in a line of that terminal. */
+  /** Characters in a line of that terminal; of a file that is written instead, what is easily read. */
   readonly columnCount: () => number;
   /** Milliseconds; only differences count. */
   readonly nowMs: () => number;
@@ -19,7 +19,7 @@ export const processTerminal = (): Terminal => ({
   writeOutput: (text) => void process.stdout.write(text),
   writeMessage: (text) => void process.stderr.write(text),
   isInteractive: process.stderr.isTTY === true && process.env.TERM !== 'dumb',
-  columnCount: () => process.stderr.columns ?? 80,
+  columnCount: () => process.stderr.columns ?? 120,
   nowMs: () => performance.now(),
   environment: process.env,
   workingFolder: process.cwd(),

@@ -1,4 +1,4 @@
-import type { z } from 'zod';
+import { z } from 'zod';
 import type { ConfigContext } from './config-context.ts';
 import { type ConfigSource, parseConfigText } from './config-text.ts';
 import { ConfigError, pathName, problemMessage, problemsOf } from './problem.ts';
@@ -10,7 +10,7 @@ export interface ParsedConfig<Config> {
   /** Every default filled in, every path absolute. */
   readonly config: Config;
   /** The same with paths as they were written: what a run folder records, so that a run may move to another machine. */
-  readonly recorded: Config;
+  readonly recorded: z.core.util.JSONType;
   readonly text: string;
 }
 
@@ -47,5 +47,5 @@ const parseConfig = <Schema extends z.ZodType>(
       })),
     );
   };
-  return { config: parsed('resolve'), recorded: parsed('keep'), text: source.text };
+  return { config: parsed('resolve'), recorded: z.json().parse(JSON.parse(JSON.stringify(parsed('keep')))), text: source.text };
 };
