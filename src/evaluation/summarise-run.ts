@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { randomFrom } from '../base/random.ts';
 import type { RunManifest } from '../run-folder/manifest.ts';
 import type { RunFolder } from '../run-folder/run-folder.ts';
-import { checkFiles } from '../run-folder/stage.ts';
+import { checkFiles, stageNames } from '../run-folder/stage.ts';
 import { compareLikelihoods, compareScores, type PairedDifference } from './compare-arms.ts';
 import { headlineOf } from './headline.ts';
 import { holm } from './holm.ts';
@@ -181,11 +181,12 @@ const collectionsOf = (manifest: RunManifest): SummaryCollection[] =>
   );
 
 const unfinishedOf = (manifest: RunManifest): RunSummary['unfinished'] => {
-  const names = [...new Set([...manifest.plannedStages, ...Object.keys(manifest.stages)])];
+  // The report is what says so: it cannot wait for itself.
+  const names = [...new Set([...manifest.plannedStages, ...Object.keys(manifest.stages)])].filter((name) => name !== stageNames.report);
   return names.flatMap((stage): RunSummary['unfinished'] => {
     const record = manifest.stages[stage];
     if (record === undefined) return [{ stage, state: 'not begun' }];
-    if (record.status === 'done' || stage === 'report') return [];
+    if (record.status === 'done') return [];
     if (record.status === 'started') return [{ stage, state: 'begun' }];
     return [{ stage, state: 'failed', ...(record.error === undefined ? {} : { error: record.error }) }];
   });
