@@ -27,6 +27,8 @@ export interface HubBehaviour {
   fileStatus?: number | undefined;
   /** The storage ends the connection after so many bytes, this many times. */
   cuts?: { afterBytes: number; times: number } | undefined;
+  /** The storage sends so many bytes, and then nothing more. */
+  pauseAfterBytes?: number | undefined;
   /** The storage sends other bytes than it should. */
   isCorrupt?: boolean;
   /** The hub answers so many requests with 503. */
@@ -119,7 +121,9 @@ const sendBytes = (bytes: Buffer, request: IncomingMessage, response: ServerResp
     ...(range === null ? {} : { 'content-range': `bytes ${begin}-${end - 1}/${bytes.length}` }),
   });
   const { cuts } = behaviour;
-  if (cuts !== undefined && cuts.times > 0 && part.length > cuts.afterBytes) {
+  if (behaviour.pauseAfterBytes !== undefined && part.length > behaviour.pauseAfterBytes) {
+    response.write(part.subarray(0, behaviour.pauseAfterBytes));
+  } else if (cuts !== undefined && cuts.times > 0 && part.length > cuts.afterBytes) {
     cuts.times -= 1;
     response.write(part.subarray(0, cuts.afterBytes), () => setTimeout(() => response.destroy(), 20));
   } else {

@@ -153,6 +153,25 @@ describe('a download', () => {
       await resolve();
     }));
 
+  it('that is stopped keeps what arrived, and goes on from there', () =>
+    withHub(repository, async (hub, resolve, cacheFolder) => {
+      const stop = new AbortController();
+      const reason = new UserError('Stopped.');
+      hub.behaviour.pauseAfterBytes = 25_000;
+      const stopped = resolve(name, {
+        signal: stop.signal,
+        onProgress: ({ doneBytes }) => {
+          if (doneBytes === 25_000) stop.abort(reason);
+        },
+      });
+      await assert.rejects(stopped, (error) => error === reason);
+      const part = join(cacheFolder, 'models', name.replace('/', '--'), hub.commit, 'model.safetensors.part');
+      assert.deepEqual(await readFile(part), weights.subarray(0, 25_000));
+      hub.behaviour.pauseAfterBytes = undefined;
+      await resolve();
+      assert.ok(hub.requests.some(({ range }) => range === `bytes=25000-${weights.length - 1}`));
+    }));
+
   it('by two at once is done once', () =>
     withHub(repository, async (hub, resolve) => {
       const slow = { sleep: (ms: number) => new Promise<void>((done) => setTimeout(done, ms / 20)) };

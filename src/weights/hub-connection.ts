@@ -17,12 +17,14 @@ export interface HubSurroundings {
   /** Stands for HF_ENDPOINT; tests give a server of their own. */
   readonly hubUrl?: string | undefined;
   readonly fetch?: typeof fetch | undefined;
+  /** Ends requests under way when it is raised. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 const present = (text: string | undefined): string | undefined => (text === undefined || text === '' ? undefined : text);
 
 /** A connection whose token goes with requests to the hub's origin only: downloads are redirected to other hosts, which need none. */
-export const connectToHub = ({ environment, hubUrl, fetch: givenFetch = fetch }: HubSurroundings): HubConnection => {
+export const connectToHub = ({ environment, hubUrl, fetch: givenFetch = fetch, signal }: HubSurroundings): HubConnection => {
   const text = (hubUrl ?? present(environment.HF_ENDPOINT) ?? 'https://huggingface.co').replace(/\/+$/, '');
   const url = URL.canParse(text) ? new URL(text) : undefined;
   if (url === undefined || !['http:', 'https:'].includes(url.protocol)) {
@@ -38,11 +40,12 @@ export const connectToHub = ({ environment, hubUrl, fetch: givenFetch = fetch }:
     hasToken: token !== undefined,
     fetch: (input, init) => {
       const target = new URL(input instanceof Request ? input.url : input);
-      if (token === undefined || target.origin !== url.origin) return givenFetch(input, init);
+      const options = { ...init, ...(signal !== undefined && { signal }) };
+      if (token === undefined || target.origin !== url.origin) return givenFetch(input, options);
       const headers = new Headers(init?.headers);
       headers.set('Authorization', `Bearer ${token}`);
       // On a redirect to another origin, fetch drops the header (Fetch standard, HTTP-redirect fetch, step 13).
-      return givenFetch(input, { ...init, headers });
+      return givenFetch(input, { ...options, headers });
     },
   };
 };
@@ -54,13 +57,17 @@ export class HubUnreachableError extends UserError {
 
 /** Whether another attempt may succeed: the network, an overloaded or failing server. */
 export const isTransient = (error: unknown): boolean =>
-  error instanceof HubApiError ? error.statusCode === 429 || error.statusCode >= 500 : !(error instanceof UserError);
+  error instanceof HubApiError ? error.statusCode === 429 || error.statusCode >= 500 : !(error instanceof UserError || isBug(error));
 
-/** What went wrong between us and the hub, in words that say what to do. */
-export const hubFailure = (error: unknown, reference: HubReference, connection: HubConnection): UserError => {
+/** A mistake in a program, not on the way to the hub. fetch's own errors are TypeErrors too, but they have a cause. */
+const isBug = (error: unknown): boolean =>
+  error instanceof ReferenceError || error instanceof RangeError || (error instanceof TypeError && error.cause === undefined);
+
+/** What went wrong between us and the hub, in words that say what to do; a bug is handed back as it came. */
+export const hubFailure = (error: unknown, reference: HubReference, connection: HubConnection): unknown => {
   const text = hubReferenceText(reference);
   const page = `${connection.url}/${reference.name}`;
-  if (error instanceof UserError) return error;
+  if (error instanceof UserError || isBug(error)) return error;
   if (!(error instanceof HubApiError)) {
     return new HubUnreachableError(
       `Cannot reach ${connection.url} for the model ${text}: ${reasonOf(error)}. ` +

@@ -33,6 +33,7 @@ export interface DownloadOptions {
   readonly connection: HubConnection;
   readonly onProgress?: ((progress: DownloadProgress) => void) | undefined;
   readonly sleep?: ((durationMs: number) => Promise<void>) | undefined;
+  readonly signal?: AbortSignal | undefined;
 }
 
 const attemptsWithoutProgress = 5;
@@ -57,6 +58,7 @@ export const downloadHubFile = async (file: HubFile, path: string, options: Down
       }
       continue; // what was there before the interruption was wrong; once more from the start
     } catch (error) {
+      options.signal?.throwIfAborted();
       const refusal = diskErrorOf(error, part);
       if (refusal !== error) throw refusal;
       if (!isTransient(error) || attempt >= attemptsWithoutProgress) throw hubFailure(error, options.reference, options.connection);
@@ -70,7 +72,7 @@ export const downloadHubFile = async (file: HubFile, path: string, options: Down
 const continueDownload = async (
   file: HubFile,
   part: string,
-  { reference, commit, connection, onProgress }: DownloadOptions,
+  { reference, commit, connection, onProgress, signal }: DownloadOptions,
 ): Promise<void> => {
   if ((await sizeOf(part)) > file.size) await rm(part);
   const begin = await sizeOf(part);
@@ -83,6 +85,7 @@ const continueDownload = async (
   try {
     let doneBytes = begin;
     for await (const piece of begin === 0 ? blob.stream() : blob.slice(begin, file.size).stream()) {
+      signal?.throwIfAborted();
       await handle.appendFile(piece);
       doneBytes += piece.length;
       onProgress?.({ file: file.path, doneBytes, totalBytes: file.size });

@@ -29,6 +29,8 @@ export interface ResolveOptions {
   readonly onProgress?: (progress: DownloadProgress) => void;
   /** Told that the hub was not reached and the cache serves. */
   readonly onWarning?: (message: string) => void;
+  /** When it is raised the download ends, with the signal's reason; what arrived is kept. */
+  readonly signal?: AbortSignal;
   readonly fetch?: typeof fetch;
   readonly sleep?: (durationMs: number) => Promise<void>;
 }
@@ -54,7 +56,7 @@ export const resolveModel = async (reference: string, options: ResolveOptions = 
   const cacheFolder = options.cacheFolder ?? defaultCacheFolder({ environment, platform: process.platform, home: homedir() });
   const store = join(cacheFolder, 'models', parsed.name.replace('/', '--'));
   if (options.offline === true || (environment.HF_HUB_OFFLINE ?? '0') !== '0') return fromCache(parsed, store, environment);
-  const connection = connectToHub({ environment, hubUrl: options.hubUrl, fetch: options.fetch });
+  const connection = connectToHub({ environment, hubUrl: options.hubUrl, fetch: options.fetch, signal: options.signal });
   const lock = await waitForLock(store, options);
   try {
     return await download(parsed, store, connection, environment, options);
@@ -76,6 +78,7 @@ const waitForLock = async (store: string, options: ResolveOptions): Promise<Fold
       return await lockFolder(store);
     } catch (error) {
       if (!(error instanceof FolderInUseError)) throw error;
+      options.signal?.throwIfAborted();
       await (options.sleep ?? systemClock.sleep)(1000);
     }
   }
@@ -95,8 +98,8 @@ const download = async (
   if ('path' in shared) return shared.path;
   const fetchFile = async (file: HubFile) => {
     if (await isDownloaded(folder, file)) return;
-    const { onProgress, sleep } = options;
-    await downloadHubFile(file, pathWithin(folder, file.path), { reference, commit, connection, onProgress, sleep });
+    const { onProgress, sleep, signal } = options;
+    await downloadHubFile(file, pathWithin(folder, file.path), { reference, commit, connection, onProgress, sleep, signal });
   };
   const wanted = neededFiles(reference, files);
   for (const file of wanted.files) await fetchFile(file);
@@ -121,13 +124,14 @@ const commitOf = async (reference: HubReference, store: string, connection: HubC
 const askHub = async <T>(
   reference: HubReference,
   connection: HubConnection,
-  { sleep = systemClock.sleep }: ResolveOptions,
+  { sleep = systemClock.sleep, signal }: ResolveOptions,
   ask: () => Promise<T>,
 ): Promise<T> => {
   for (let attempt = 1; ; attempt++) {
     try {
       return await ask();
     } catch (error) {
+      signal?.throwIfAborted();
       if (!(error instanceof HubApiError && isTransient(error)) || attempt === 4) throw hubFailure(error, reference, connection);
       await sleep(1000 * 2 ** attempt);
     }
