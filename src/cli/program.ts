@@ -6,7 +6,7 @@ import { addEvaluate } from './commands/evaluate.ts';
 import { addExport } from './commands/export.ts';
 import { addGenerate } from './commands/generate.ts';
 import { addReport } from './commands/report.ts';
-import { addRun } from './commands/run.ts';
+import { addCollect, addRun } from './commands/run.ts';
 import { addTrain } from './commands/train.ts';
 import { failureOf } from './failure.ts';
 import { listenForInterrupts } from './interrupt.ts';
@@ -42,7 +42,7 @@ export const runCommandLine = async (commandLine: readonly string[], terminal: T
         interrupts.release();
       }
     };
-  for (const add of [addRun, addTrain, addEvaluate, addGenerate, addReport, addChat, addExport, addDoctor]) add(program, act);
+  for (const add of [addRun, addCollect, addTrain, addEvaluate, addGenerate, addReport, addChat, addExport, addDoctor]) add(program, act);
   try {
     await program.parseAsync([...commandLine], { from: 'user' });
     return 0;

@@ -1,6 +1,6 @@
 import { InternalError } from '../base/errors.ts';
 import { lockFolder } from '../base/folder-lock.ts';
-import { sha256, writeFileAtomic, writeJsonAtomic } from '../base/folders.ts';
+import { sha256 } from '../base/folders.ts';
 import type { ArmConfig } from '../config/arm-config.ts';
 import type { RunConfig } from '../config/run-config.ts';
 import { engineAnswerer, teacherAnswerer } from '../evaluation/answerer.ts';
@@ -9,7 +9,7 @@ import { summariseRun } from '../evaluation/summarise-run.ts';
 import type { RunSummary } from '../evaluation/summary.ts';
 import { primedMessages, studentMessages } from '../priming/primed-messages.ts';
 import type { PrimingStrategy } from '../priming/strategy.ts';
-import { renderMarkdown } from '../report/render-text.ts';
+import { writeReport } from '../report/write-report.ts';
 import type { Response } from '../responses/response.ts';
 import type { ArmId, Subject } from '../run-folder/arm.ts';
 import { namePart, subjectName } from '../run-folder/arm.ts';
@@ -25,7 +25,7 @@ import { fineTune, removeCheckpoints } from './fine-tune.ts';
 import { type RunTeacher, runTeacher, teacherLogitsOf } from './local-teacher.ts';
 import { questionsOf } from './questions.ts';
 import { chooseSettings } from './search.ts';
-import { collectSource, matchedByQuestion } from './sources.ts';
+import { collectSource, matchedByQuestion, type SourceOptions } from './sources.ts';
 import { loadStudent, openStudent, type Student, writeStudent } from './student.ts';
 import type { Surroundings } from './surroundings.ts';
 
@@ -54,9 +54,7 @@ export const runResponsePriming = async (options: RunOptions, surroundings: Surr
     const run = await createRun(folder, { ...beginningOf(options, task, surroundings), resolvedConfig: options.resolvedConfig });
 
     // 1. Prime the teacher and collect its answers; gold, shuffled and recorded ones beside them.
-    const collected = new Map<string, readonly Response[]>();
-    const source = { config, run, task, examples: questions.train, openTeacher: teacher.open, surroundings };
-    for (const arm of inOrderOfNeed(config.arms)) collected.set(arm.name, await collectSource(arm, source));
+    const collected = await collectArms({ config, run, task, examples: questions.train, openTeacher: teacher.open, surroundings });
     const answers = matchedByQuestion(collected);
     await reportMatching(run, collected, answers, surroundings);
 
@@ -88,23 +86,33 @@ export const runResponsePriming = async (options: RunOptions, surroundings: Surr
     }
 
     // 6. Everything that the report says is computed from the files.
-    const summary = await summariseRun(run);
-    await runStage(
-      run,
-      { name: stageNames.report, key: { headline: summary.headline, openings: summary.testOpenings.length } },
-      async () => {
-        const markdown = `${run.paths.report}/report.md`;
-        const json = `${run.paths.report}/summary.json`;
-        await writeFileAtomic(markdown, renderMarkdown(summary));
-        await writeJsonAtomic(json, summary);
-        return { files: [markdown, json], facts: {} };
-      },
-    );
-    return summariseRun(run);
+    return (await writeReport(run, { task })).summary;
   } finally {
     await teacher.release();
     await lock.release();
   }
+};
+
+/** The first step by itself, in the run's own folder: `runResponsePriming` goes on from there. */
+export const collectForRun = async (options: RunOptions, surroundings: Surroundings): Promise<RunSummary> => {
+  const { config, folder } = options;
+  const { task, train } = await questionsOf(config.task);
+  const lock = await lockFolder(folder);
+  const teacher = runTeacher(config, surroundings);
+  try {
+    const run = await createRun(folder, { ...beginningOf(options, task, surroundings), resolvedConfig: options.resolvedConfig });
+    await collectArms({ config, run, task, examples: train, openTeacher: teacher.open, surroundings });
+    return await summariseRun(run);
+  } finally {
+    await teacher.release();
+    await lock.release();
+  }
+};
+
+const collectArms = async (options: SourceOptions): Promise<Map<string, readonly Response[]>> => {
+  const collected = new Map<string, readonly Response[]>();
+  for (const arm of inOrderOfNeed(options.config.arms)) collected.set(arm.name, await collectSource(arm, options));
+  return collected;
 };
 
 const beginningOf = ({ config, configText }: RunOptions, task: Task, { versions }: Surroundings) => ({
