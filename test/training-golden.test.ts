@@ -2,9 +2,10 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { createEngine } from '../src/engines/create-engine.ts';
 import type { Engine, OptimiserSpecification, ParameterSelection, ParameterSet } from '../src/engines/engine.ts';
+import { readAdapter } from '../src/weights/adapter.ts';
 import { assertClose, assertTensorsClose, gradientsOf } from './golden/compare.ts';
 import distillation from './golden/distillation-loss.json' with { type: 'json' };
-import { goldenTensors, tensorOf, tinyLora, tinySpecification } from './golden/golden-files.ts';
+import { goldenPath, goldenTensors, tensorOf, tinyLora, tinySpecification } from './golden/golden-files.ts';
 import full from './golden/tiny-full.json' with { type: 'json' };
 import lora from './golden/tiny-lora.json' with { type: 'json' };
 
@@ -12,8 +13,12 @@ import lora from './golden/tiny-lora.json' with { type: 'json' };
 const tolerance = 1e-4;
 const crossEntropy = { name: 'cross-entropy' } as const;
 
-/** An adapter as PEFT wrote it, by the engine's names. */
-const adapter = (name: string) => goldenTensors(`tiny-lora/${name}/adapter_model.safetensors`, 'base_model.model.');
+/** The parameters of an adapter that PEFT wrote, read as any user's is. */
+const adapter = async (name: string): Promise<ParameterSet> => {
+  const { parameters, lora: shape } = await readAdapter(goldenPath('tiny-lora', name));
+  assert.deepEqual({ ...shape, targets: shape.targets.toSorted() }, { ...lora.lora, dropout: 0, targets: lora.lora.targets.toSorted() });
+  return parameters;
+};
 
 const withEngine = async (parameters: ParameterSelection, start: ParameterSet | undefined, use: (engine: Engine) => Promise<void>) => {
   const engine = await createEngine(tinySpecification({ parameters }));
