@@ -8,6 +8,7 @@ import { UserError } from '../src/base/errors.ts';
 import { type FloatFormatName, floatFormats } from '../src/weights/float-formats.ts';
 import { openSafetensors, openShardedSafetensors } from '../src/weights/safetensors.ts';
 import { type TensorToWrite, writeSafetensors } from '../src/weights/safetensors-writer.ts';
+import { goldenTensors, tensorOf } from './golden/golden-files.ts';
 
 const temporaryFolder = () => mkdtemp(join(tmpdir(), 'retort-safetensors-'));
 const namesUserError =
@@ -101,6 +102,30 @@ describe('16-bit floats', () => {
     const { encode, decode } = floatFormats.BF16;
     assert.deepEqual([...decode(encode(Float32Array.of(1 + 2 ** -8, 1 + 3 * 2 ** -8)))], [1, 1 + 2 ** -6]);
   });
+});
+
+describe('a file of the Python package safetensors', async () => {
+  const tensors = await goldenTensors('float-formats.safetensors');
+  for (const [name, format] of [
+    ['float16', 'F16'],
+    ['bfloat16', 'BF16'],
+  ] as const) {
+    it(`holds the numbers in ${name} that PyTorch reads there, to the sign of zero`, () => {
+      const [read, expected] = [tensorOf(tensors, name), tensorOf(tensors, `${name}.read`)];
+      assert.equal(read.length, expected.length);
+      read.forEach((value, index) => {
+        assert.ok(Object.is(value, expected[index]), `${index}: ${value}, expected ${expected[index]}`);
+      });
+    });
+
+    it(`has been rounded to ${name} as we round`, () => {
+      const rounded = floatFormats[format].decode(floatFormats[format].encode(tensorOf(tensors, 'values')));
+      const expected = tensorOf(tensors, `${name}.read`);
+      rounded.forEach((value, index) => {
+        assert.ok(Object.is(value, expected[index]), `${tensorOf(tensors, 'values')[index]}: ${value}, expected ${expected[index]}`);
+      });
+    });
+  }
 });
 
 describe('a safetensors file', () => {
