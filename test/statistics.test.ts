@@ -10,8 +10,10 @@ import { crossedMean, mean, meanSquares, proportionPseudo } from '../src/evaluat
 import { detectableDifference, detectableFrom } from '../src/evaluation/detectable.ts';
 import { incompleteBeta, logGamma, normalCdf, normalQuantile, studentCdf, studentQuantile } from '../src/evaluation/distributions.ts';
 import { holm } from '../src/evaluation/holm.ts';
+import { planStudy } from '../src/evaluation/plan.ts';
 import { type Interval, wilsonInterval } from '../src/evaluation/proportion.ts';
 import { exactSignFlipTest, mcnemarTest, signFlipTest } from '../src/evaluation/sign-flip.ts';
+import { renderPlan } from '../src/report/render-plan.ts';
 import { type Population, simulateArms, trueAccuracy } from './simulated-arms.ts';
 
 /** Written by test/golden/evaluation_statistics.py from scipy and statsmodels. */
@@ -290,5 +292,26 @@ describe('the detectable difference', () => {
     // 1.959964 + 0.841621, the quantiles every table of power starts from
     isNear(detectableFrom(1, Number.POSITIVE_INFINITY), 2.8015851, 1e-7);
     assert.ok(detectableFrom(1, 4) > 3.7 && detectableFrom(1, 4) < 3.72); // t₄: 2.776445 + 0.940965 = 3.717410
+  });
+
+  it('in a plan shrinks with questions and independent seeds, and grows with the number of comparisons', () => {
+    const plan = planStudy({ questionCount: 300, seedCount: 5, comparedCount: 1 });
+    const row = plan.rows.find(({ discordance }) => discordance === 0.2);
+    // golden: Connor's formula for 300 questions and a discordance of 0.2
+    const expected = golden.connor.find(
+      (one: { questions: number; discordance: number; power: number }) =>
+        one.questions === 300 && one.discordance === 0.2 && one.power === 0.8,
+    );
+    isNear(row?.oneSeed ?? Number.NaN, expected.difference, 1e-8);
+    assert.equal(row?.seedsAlike, row?.oneSeed);
+    // a formula in δ²·n: five times the questions, about √5 times finer
+    assert.ok(Math.abs((row?.oneSeed ?? 0) / (row?.seedsIndependent ?? 1) / Math.sqrt(5) - 1) < 0.03);
+    const family = planStudy({ questionCount: 300, seedCount: 5, comparedCount: 3 }).rows.find(({ discordance }) => discordance === 0.2);
+    assert.ok((family?.oneSeed ?? 0) > (row?.oneSeed ?? 0));
+    assert.match(
+      renderPlan(plan),
+      /^300 questions and 5 seeds will find a true difference of about 3\.2 to 7\.2 points with 80\.0 % power/,
+    );
+    assert.match(renderPlan(planStudy({ questionCount: 20, seedCount: 1, comparedCount: 1 })), /5\.0 +none/);
   });
 });

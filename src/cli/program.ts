@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import type { Act, GlobalOptions } from './command-context.ts';
 import { addChat } from './commands/chat.ts';
+import { addCompare } from './commands/compare.ts';
 import { addDoctor } from './commands/doctor.ts';
 import { addEvaluate } from './commands/evaluate.ts';
 import { addExport } from './commands/export.ts';
@@ -42,7 +43,7 @@ export const runCommandLine = async (commandLine: readonly string[], terminal: T
         interrupts.release();
       }
     };
-  for (const add of [addRun, addCollect, addTrain, addEvaluate, addGenerate, addReport, addChat, addExport, addDoctor]) add(program, act);
+  for (const add of [addRun, addCollect, addTrain, addEvaluate, addGenerate, addReport, addCompare, addChat, addExport, addDoctor]) add(program, act);
   try {
     await program.parseAsync([...commandLine], { from: 'user' });
     return 0;

@@ -1,28 +1,64 @@
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
+import { UserError } from '../../base/errors.ts';
+import { checkRun, describeCheck, isSound } from '../../evaluation/check-run.ts';
 import { summariseRun } from '../../evaluation/summarise-run.ts';
 import { renderJson, renderMarkdown, renderTerminal } from '../../report/render-text.ts';
-import { openRun } from '../../run-folder/run-folder.ts';
-import type { Act, CommandContext } from '../command-context.ts';
+import { writeReport } from '../../report/write-report.ts';
+import { openRun, type RunFolder } from '../../run-folder/run-folder.ts';
+import { type Task, tasks } from '../../tasks/index.ts';
+import { type Act, type CommandContext, printResult } from '../command-context.ts';
+
+interface ReportOptions {
+  readonly markdown: boolean;
+  readonly page: boolean;
+  readonly withoutText: boolean;
+  readonly check: boolean;
+}
 
 export const addReport = (program: Command, act: Act): void => {
   program
     .command('report')
     .description('what a run found, from its own files; also while it is under way')
     .argument('<run>', "the run's folder")
-    .option('--markdown', 'as Markdown, with all comparisons')
+    .option('--markdown', 'as Markdown, with all comparisons', false)
+    .option('--page', "writes the run's report anew: one HTML page, Markdown and JSON", false)
+    .option('--without-text', 'with --page: without questions, answers and config, for sharing', false)
+    .option('--check', 'recomputes every number from the stored answers and compares files with their hashes', false)
     .action(act(reportCommand));
 };
 
 const reportCommand = async (
-  { terminal, options }: CommandContext,
+  context: CommandContext,
   folder: string,
-  { markdown }: { markdown?: boolean },
+  { markdown, page, withoutText, check }: ReportOptions,
 ): Promise<void> => {
-  const summary = await summariseRun(await openRun(resolve(terminal.workingFolder, folder)));
+  const { terminal, options } = context;
+  const run = await openRun(resolve(terminal.workingFolder, folder));
+  const task = await taskOf(run);
+  if (check) return checkCommand(context, run, task);
+  if (page) {
+    const written = await writeReport(run, { withoutText, ...(task !== undefined && { task }) });
+    printResult(context, written, `${written.summary.headline}\n\nThe page: ${written.page}`);
+    return;
+  }
+  const summary = await summariseRun(run);
   terminal.writeOutput(
-    options.json ? renderJson(summary) : markdown === true ? renderMarkdown(summary) : renderTerminal(summary, reportWidth(terminal)),
+    options.json ? renderJson(summary) : markdown ? renderMarkdown(summary) : renderTerminal(summary, reportWidth(terminal)),
   );
+};
+
+/** Exit code 1 where anything does not agree. */
+const checkCommand = async (context: CommandContext, run: RunFolder, task: Task | undefined): Promise<void> => {
+  const check = await checkRun(run, task);
+  printResult(context, { sound: isSound(check), ...check }, describeCheck(check));
+  if (!isSound(check)) throw new UserError(`The run ${run.name} does not agree with itself: see above. Its report cannot be relied on.`);
+};
+
+/** The rules to score the stored answers again by; a task of the user's own is not known by its name. */
+const taskOf = async (run: RunFolder): Promise<Task | undefined> => {
+  const { protocol } = await run.manifest();
+  return Object.values(tasks).find(({ name }) => name === protocol.task);
 };
 
 /** Lines wider than this are hard to read even where the window has room. */

@@ -31,7 +31,7 @@ const run = async (context: CommandContext, file: string, given: ConfigOptions):
   printResult(
     context,
     { folder, ...summary },
-    `${text}\nAll of it is in ${folder}; the whole report in ${join(folder, 'report', 'report.md')}`,
+    `${text}\nAll of it is in ${folder}; the report in ${join(folder, 'report', 'index.html')}`,
   );
 };
 

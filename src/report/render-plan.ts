@@ -1,0 +1,35 @@
+import { percent } from '../evaluation/number-text.ts';
+import type { StudyPlan } from '../evaluation/plan.ts';
+import { tableLines } from './render-text.ts';
+
+/** A plan for the terminal: one sentence, then the table. */
+export const renderPlan = (plan: StudyPlan, width = 120): string => {
+  const { questionCount, seedCount, comparedCount, power, rows } = plan;
+  const middle = rows.find(({ discordance }) => discordance === 0.2);
+  const points = (share: number | undefined): string => (share === undefined ? 'none' : percent(share));
+  const range = ({ seedsAlike, seedsIndependent }: StudyPlan['rows'][number]): string =>
+    seedCount === 1 ? points(seedsAlike) : `${points(seedsIndependent)} to ${points(seedsAlike)}`;
+  const columns = [
+    'only one of two right, %',
+    'found with one seed, points',
+    ...(seedCount > 1 ? [`with ${seedCount} seeds, points`] : []),
+  ];
+  const seeds = seedCount === 1 ? 'one seed' : `${seedCount} seeds`;
+  return [
+    `${questionCount} questions and ${seeds} will find a true difference of about ${middle === undefined ? 'none' : range(middle)} points with ${percent(power)} % power,`,
+    `if two students differ on a fifth of the questions${comparedCount > 1 ? `; the level is shared by ${comparedCount} comparisons` : ''}. Smaller effects will look like none.`,
+    '',
+    ...tableLines(
+      {
+        columns: columns.map((name) => ({ name, align: 'right' })),
+        rows: rows.map((row) => [percent(row.discordance), points(row.oneSeed), ...(seedCount > 1 ? [range(row)] : [])]),
+      },
+      width,
+    ),
+    ...(seedCount > 1
+      ? ['', 'With several seeds: between errors that are independent from seed to seed, and the same errors in each.']
+      : []),
+    ...(seedCount < 5 ? ['', 'Fewer than five seeds: what is found is conditional on these seeds.'] : []),
+    '',
+  ].join('\n');
+};
