@@ -11,6 +11,7 @@ export type TierName = (typeof tierNames)[number];
  */
 export const slowTests: Readonly<Record<string, TierName>> = {
   'architecture.test.ts': 'architecture',
+  'cli.test.ts': 'methods',
   'package.test.ts': 'package',
 };
 
