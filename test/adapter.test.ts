@@ -81,6 +81,18 @@ describe("PEFT's adapter", () => {
     assert.equal('seed' in own, false);
   });
 
+  it('names a base model on the hub as PEFT does', async () => {
+    const keysFor = async (baseModel: string) => {
+      const folder = await temporaryFolder();
+      await writeAdapter(folder, { ...(await readAdapter(peftFolder)), baseModel });
+      const { base_model_name_or_path, revision } = await readJson(folder, 'adapter_config.json');
+      return [base_model_name_or_path, revision];
+    };
+    assert.deepEqual(await keysFor('hub:ada/tiny@v1'), ['ada/tiny', 'v1']);
+    assert.deepEqual(await keysFor('hub:ada/tiny'), ['ada/tiny', undefined]);
+    assert.deepEqual(await keysFor('/models/tiny'), ['/models/tiny', undefined]);
+  });
+
   it('may be stored in bfloat16', async () => {
     const folder = await temporaryFolder();
     const { parameters, lora } = await readAdapter(peftFolder);

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { UserError } from '../base/errors.ts';
+import { parseHubReference } from './hub-reference.ts';
 
 /** What an adapter is apart from its numbers. `LoraSpecification` of the engine is one. */
 export interface AdapterShape {
@@ -15,7 +16,7 @@ export interface AdapterShape {
  * The content of adapter_config.json. Only keys that every release of PEFT knows are written: an unknown one stops older releases.
  */
 export const adapterConfigOf = (shape: AdapterShape, baseModel: string): Record<string, unknown> => ({
-  base_model_name_or_path: baseModel,
+  ...baseModelKeys(baseModel),
   bias: 'none',
   fan_in_fan_out: false,
   inference_mode: true,
@@ -30,6 +31,14 @@ export const adapterConfigOf = (shape: AdapterShape, baseModel: string): Record<
   use_dora: false,
   use_rslora: false,
 });
+
+/** PEFT names a hub's model without `hub:`, and its revision under a key of its own. */
+const baseModelKeys = (baseModel: string): Record<string, unknown> => {
+  const reference = baseModel.startsWith('hub:') ? parseHubReference(baseModel) : undefined;
+  if (reference === undefined) return { base_model_name_or_path: baseModel };
+  const { name, revision } = reference;
+  return { base_model_name_or_path: name, ...(revision === 'main' ? {} : { revision }) };
+};
 
 const readSchema = z.object({
   peft_type: z.literal('LORA'),
