@@ -7,11 +7,14 @@ import fc from 'fast-check';
 import type { Clock } from '../src/base/clock.ts';
 import { UserError } from '../src/base/errors.ts';
 import { FolderInUseError } from '../src/base/folder-lock.ts';
+import { sha256OfFile } from '../src/base/folders.ts';
 import { strategies } from '../src/priming/strategies.ts';
 import type { PrimingStrategy } from '../src/priming/strategy.ts';
 import { CollectionStoppedError, type CollectOptions, collect } from '../src/responses/collect.ts';
 import { planCollection } from '../src/responses/collection-plan.ts';
+import { forgetQuestion } from '../src/responses/forget.ts';
 import { patientTeacher } from '../src/responses/patient-teacher.ts';
+import { provenanceFile } from '../src/responses/provenance.ts';
 import { requestKey, requestSeed } from '../src/responses/request-key.ts';
 import { openResponseStore, readResponses, responsesFile, storeResponses } from '../src/responses/response-store.ts';
 import { goldResponses, shuffledResponses } from '../src/responses/sources.ts';
@@ -556,5 +559,74 @@ describe('a patient teacher', () => {
     assert.equal((await teacher.generate(request)).text, 'fine');
     assert.deepEqual(seen, ['a', 'b']);
     await assert.rejects(teacher.generate({ ...request, exampleId: 'no' }), /never/);
+  });
+});
+
+describe('the provenance card', () => {
+  it('says of every source how its answers came about, and what became of them', async () => {
+    const folder = newFolder();
+    const cut = ({ exampleId }: TeacherRequest): TeacherAnswer => ({
+      text: 'x',
+      finishReason: exampleId === 'train/1' ? 'length' : 'stop',
+      usage: { promptTokens: 10, completionTokens: 2 },
+      reportedModel: exampleId === 'train/2' ? 'big-2' : 'big-1',
+    });
+    const teacher = fakeTeacher({ answer: cut, identity: { provider: 'api.openai.com', model: 'big' } });
+    const prices = { inputPerMillion: 1, outputPerMillion: 2 };
+    const warnings: string[] = [];
+    await collect(options({ folder, teacher, prices, onWarning: (warning) => warnings.push(warning) }));
+    await collect(options({ folder, strategy: strategy('teacher') }));
+    const card = JSON.parse(await readFile(provenanceFile(folder), 'utf8'));
+    assert.deepEqual(Object.keys(card.sources), ['none', 'teacher']);
+    const { none, teacher: taught } = card.sources;
+    assert.deepEqual([none.keptCount, none.failures, none.reportedModels], [11, { truncated: 1 }, { 'big-1': 11, 'big-2': 1 }]);
+    // 12 answers of 10 + 2 tokens at $1 and $2 a million.
+    assert.deepEqual([none.spent.tokens, none.spent.requests, Math.round(none.spent.usd * 1e6)], [144, 12, 12 * 14]);
+    assert.equal(taught.strategy.text, strategy('teacher').text);
+    assert.equal(none.firstAnswerAt, '2026-01-01T00:00:00.000Z');
+    assert.equal(card.files['responses.jsonl'], await sha256OfFile(responsesFile(folder)));
+    // Told before the first request, and kept in the card.
+    assert.match(warnings[0] ?? '', /OpenAI's terms restrict .* Make sure that your use is allowed/);
+    assert.match(none.terms[0], /OpenAI/);
+    if (process.platform !== 'win32') assert.equal((await stat(provenanceFile(folder))).mode & 0o777, 0o600);
+  });
+
+  it('is there after a stop, too', async () => {
+    const first = options({
+      teacher: fakeTeacher({
+        answer: ({ exampleId }) => (exampleId === 'train/5' ? new TeacherError('no', { retry: 'never', scope: 'all' }) : 'x'),
+        concurrency: 1,
+      }),
+    });
+    await assert.rejects(collect(first), TeacherError);
+    assert.equal(JSON.parse(await readFile(provenanceFile(first.folder), 'utf8')).sources.none.keptCount, 5);
+  });
+});
+
+describe('texts that are sent', () => {
+  it('pass the redact hook first, and keys follow what is sent', async () => {
+    const teacher = fakeTeacher();
+    const first = options({ teacher, redact: (text) => text.replace(/\d+/g, '#') });
+    const report = await collect(first);
+    assert.ok(teacher.requests.every(({ messages }) => !/\d \+ 1/.test(messages[0]?.content ?? '')));
+    assert.notDeepEqual(
+      report.keys,
+      planCollection({ ...first, redact: (text) => text }).map((planned) => planned.requestKey),
+    );
+  });
+});
+
+describe('forgetting a question', () => {
+  it('removes it, what was made from it, and nothing else', async () => {
+    const first = options();
+    await collect(first);
+    const moved = shuffledResponses(await readResponses(first.folder), 1, examples, gsm8k);
+    await storeResponses(first.folder, moved);
+    assert.equal(await forgetQuestion(first.folder, 'train/3'), 3); // Its answer, the answer put under it, and its answer under another.
+    const text = await readFile(responsesFile(first.folder), 'utf8');
+    assert.ok(!text.includes('"train/3"'));
+    assert.equal(text.trim().split('\n').length, 24 - 3);
+    assert.equal(await forgetQuestion(first.folder, 'train/3'), 0);
+    assert.equal((await collect(first)).newCount, 1); // The others are still there.
   });
 });

@@ -1,15 +1,17 @@
 import { type Clock, systemClock } from '../base/clock.ts';
-import { UserError } from '../base/errors.ts';
+import { messageOf, UserError } from '../base/errors.ts';
 import { sha256 } from '../base/folders.ts';
 import type { TornLine } from '../base/json-lines.ts';
 import { type Random, randomFrom } from '../base/random.ts';
 import type { Teacher } from '../teachers/teacher.ts';
 import { TeacherError } from '../teachers/teacher-error.ts';
+import { termsFor } from '../teachers/terms.ts';
 import { admission } from './admission.ts';
 import { type Asked, type AskSurroundings, ask, defaultRetryPolicy, type RetryPolicy } from './ask.ts';
 import { type CollectionPlanOptions, type PlannedAnswer, planCollection } from './collection-plan.ts';
 import { type CollectionReport, type CollectionTally, collectionTally } from './collection-report.ts';
 import { type AcceptableFinish, judge } from './judge.ts';
+import { writeProvenance } from './provenance.ts';
 import type { Limits } from './rate-limiter.ts';
 import { promptHash, teacherName } from './request-key.ts';
 import type { Response } from './response.ts';
@@ -82,6 +84,7 @@ export const collect = async (options: CollectOptions): Promise<CollectionReport
   const store = await openResponseStore(folder, { onTorn });
   try {
     await rejudge(planned, options, store);
+    if (teacher.isFree !== true) for (const note of termsFor(teacher.identity)) onWarning?.(`${note} Make sure that your use is allowed.`);
     const open = planned.filter(({ requestKey }) => isOpen(store.answers.get(requestKey), options.retryFailed ?? false));
     const openKeys = new Set(open.map(({ requestKey }) => requestKey));
     const tally = collectionTally(planned, (key) => (openKeys.has(key) ? undefined : store.answers.get(key)));
@@ -98,11 +101,28 @@ export const collect = async (options: CollectOptions): Promise<CollectionReport
       if (signal?.aborted === true) throw new CollectionStoppedError(stopMessage(report(), 'Stopped'), report());
       if (thrown instanceof TeacherError) throw withCounts(thrown, report());
       throw thrown;
+    } finally {
+      // A full disk has its own error already.
+      await writeCard(planned, options).catch((thrown: unknown) => onWarning?.(`No provenance card was written: ${messageOf(thrown)}`));
     }
     return report();
   } finally {
     await store.close();
   }
+};
+
+const writeCard = (planned: readonly PlannedAnswer[], options: CollectOptions): Promise<void> => {
+  const { folder, teacher, strategy, task, sampling, samplesPerQuestion = 1, prices } = options;
+  return writeProvenance(folder, {
+    source: sourceOf(options),
+    keys: planned.map(({ requestKey }) => requestKey),
+    teacher: teacher.identity,
+    strategy,
+    task: { name: task.name, instruction: task.instruction },
+    sampling,
+    samplesPerQuestion,
+    ...(prices && { prices }),
+  });
 };
 
 const sourceOf = ({ source, strategy }: CollectOptions): string => source ?? strategy.name;

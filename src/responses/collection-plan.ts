@@ -24,6 +24,8 @@ export interface CollectionPlanOptions {
   readonly sampling: TeacherSampling;
   /** Answers to each question; 1 when absent. */
   readonly samplesPerQuestion?: number;
+  /** Sees every text before it is sent, and says what is sent in its place: names, addresses. Keys follow what is sent. */
+  readonly redact?: (text: string) => string;
 }
 
 /** Every request of a collection in the order of the examples. A pure function: the same options always give the same keys. */
@@ -34,10 +36,12 @@ export const planCollection = ({
   teacher,
   sampling,
   samplesPerQuestion = 1,
+  redact = (text) => text,
 }: CollectionPlanOptions): PlannedAnswer[] => {
   checkIds(examples);
   return examples.flatMap((example) => {
-    const messages = () => primedMessages(strategy, example, task.instruction);
+    const messages = () =>
+      primedMessages(strategy, example, task.instruction).map(({ role, content }) => ({ role, content: redact(content) }));
     const own = messages();
     return Array.from({ length: samplesPerQuestion }, (_, sampleIndex) => {
       const ownSampling = { ...sampling, seed: requestSeed(sampling.seed, example.id, sampleIndex) };

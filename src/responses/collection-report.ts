@@ -92,7 +92,8 @@ export const collectionTally = (
   };
 };
 
-const countBy = (names: readonly string[]): Record<string, number> => {
+/** How often each name comes. */
+export const countBy = (names: readonly string[]): Record<string, number> => {
   const counts: Record<string, number> = {};
   for (const name of names) counts[name] = (counts[name] ?? 0) + 1;
   return counts;

@@ -65,7 +65,8 @@ export const openResponseStore = async (
   }
 };
 
-const spendingOf = ({ usage, wastedUsage, assumedUsage, costUsd = 0, tryCount, isJudgedAgain = false }: Response): Spending => {
+/** What a line of the store cost. */
+export const spendingOf = ({ usage, wastedUsage, assumedUsage, costUsd = 0, tryCount, isJudgedAgain = false }: Response): Spending => {
   if (isJudgedAgain) return nothingSpent;
   const whole = addUsage(usage, addUsage(wastedUsage, assumedUsage));
   return { usd: costUsd, tokens: whole === undefined ? 0 : whole.promptTokens + whole.completionTokens, requests: tryCount };

@@ -1,0 +1,99 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { messageOf, UserError } from '../base/errors.ts';
+import { hasCode, ownerOnly, sha256OfFile, writeJsonAtomic } from '../base/folders.ts';
+import { readJsonLines } from '../base/json-lines.ts';
+import type { PrimingStrategy } from '../priming/strategy.ts';
+import type { TeacherIdentity, TeacherSampling } from '../teachers/teacher.ts';
+import { termsFor } from '../teachers/terms.ts';
+import { countBy } from './collection-report.ts';
+import { parseResponse } from './response.ts';
+import { responsesFile, spendingOf } from './response-store.ts';
+import { addSpending, nothingSpent, type Prices, type Spending } from './spending.ts';
+
+/** The card's file in a folder of answers. */
+export const provenanceFile = (folder: string): string => join(folder, 'provenance.json');
+
+const formatVersion = 1;
+
+/** How one source's answers came about. */
+export interface SourceProvenance {
+  readonly teacher: TeacherIdentity;
+  /** The model's name as the provider reported it, with the number of answers under each. */
+  readonly reportedModels: Readonly<Record<string, number>>;
+  readonly strategy: PrimingStrategy;
+  readonly task: { readonly name: string; readonly instruction: string };
+  readonly sampling: TeacherSampling;
+  readonly samplesPerQuestion: number;
+  readonly prices?: Prices;
+  /** Of the answers that this collection wanted. */
+  readonly keptCount: number;
+  readonly failures: Readonly<Record<string, number>>;
+  readonly firstAnswerAt?: string;
+  readonly lastAnswerAt?: string;
+  readonly spent: Spending;
+  /** What is known of the terms under which the answers came. */
+  readonly terms: readonly string[];
+}
+
+const cardSchema = z.looseObject({ version: z.literal(formatVersion), sources: z.record(z.string(), z.unknown()) });
+
+/** What `collect` knows when it ends. */
+export interface ProvenanceFacts
+  extends Pick<SourceProvenance, 'teacher' | 'strategy' | 'task' | 'sampling' | 'samplesPerQuestion' | 'prices'> {
+  readonly source: string;
+  /** Request keys of all answers that were wanted. */
+  readonly keys: readonly string[];
+}
+
+/** Writes the card of a folder anew: this source's part from its answers, the other sources' as it was, and the answers' hash. */
+export const writeProvenance = async (folder: string, { source, keys, ...facts }: ProvenanceFacts): Promise<void> => {
+  const card = await readCard(folder);
+  const part: SourceProvenance = { ...facts, ...(await countAnswers(folder, new Set(keys))), terms: termsFor(facts.teacher) };
+  const files = { 'responses.jsonl': await sha256OfFile(responsesFile(folder)) };
+  await writeJsonAtomic(
+    provenanceFile(folder),
+    { version: formatVersion, sources: { ...card, [source]: part }, files },
+    { mode: ownerOnly },
+  );
+};
+
+const readCard = async (folder: string): Promise<Record<string, unknown>> => {
+  const path = provenanceFile(folder);
+  try {
+    return cardSchema.parse(JSON.parse(await readFile(path, 'utf8'))).sources;
+  } catch (thrown) {
+    if (hasCode(thrown, 'ENOENT')) return {};
+    throw new UserError(
+      `${path} is not a provenance card of this version: ${messageOf(thrown)}. Move it away; the answers beside it are not touched.`,
+    );
+  }
+};
+
+type Counted = Pick<SourceProvenance, 'reportedModels' | 'keptCount' | 'failures' | 'firstAnswerAt' | 'lastAnswerAt' | 'spent'>;
+
+const countAnswers = async (folder: string, keys: ReadonlySet<string>): Promise<Counted> => {
+  const path = responsesFile(folder);
+  const last = new Map<string, { readonly model: string | undefined; readonly failure: string | undefined }>();
+  let spent = nothingSpent;
+  const dates: string[] = [];
+  for await (const { line, value } of readJsonLines(path)) {
+    const response = parseResponse(value, `${path}:${line}`);
+    if (!keys.has(response.requestKey)) continue;
+    const { status, reason, reportedModel, collectedAt } = response;
+    last.set(response.requestKey, { model: reportedModel, failure: status === 'kept' ? undefined : (reason ?? status) });
+    spent = addSpending(spent, spendingOf(response));
+    dates.push(collectedAt);
+  }
+  const answers = [...last.values()];
+  const [firstAnswerAt, lastAnswerAt] = [dates[0], dates.at(-1)];
+  return {
+    reportedModels: countBy(answers.flatMap(({ model }) => model ?? [])),
+    keptCount: answers.filter(({ failure }) => failure === undefined).length,
+    failures: countBy(answers.flatMap(({ failure }) => failure ?? [])),
+    ...(firstAnswerAt === undefined ? {} : { firstAnswerAt }),
+    ...(lastAnswerAt === undefined ? {} : { lastAnswerAt }),
+    spent,
+  };
+};
