@@ -14,12 +14,20 @@ export const lossBucket = (count: number, available: number): number => {
   return Math.min(available, Math.max(1, Math.ceil(count / quarter)) * quarter);
 };
 
-/** Rows that are computed together: as many powers of two as fit into the budget, so that a count of rows needs few programs. */
+/**
+ * Rows that are computed together: runs of the largest power of two that fits into the budget, and one for the rest, rounded up to few
+ * sizes (1, 2, 3, 4, 6, 8, 12, 16 …). The places left over hold rows without loss: at most a third of that run, and cheaper than the
+ * several smaller runs, and the programs for them, that would fit exactly.
+ */
 export const batchSizes = (rowCount: number, largest: number): number[] => {
-  const sizes: number[] = [];
-  let rest = rowCount;
-  for (let size = 2 ** Math.floor(Math.log2(Math.max(1, largest))); rest > 0; size /= 2) {
-    for (; rest >= size; rest -= size) sizes.push(size);
-  }
-  return sizes;
+  const most = 2 ** Math.floor(Math.log2(Math.max(1, largest)));
+  const full = Array.from({ length: Math.floor(rowCount / most) }, () => most);
+  const rest = rowCount % most;
+  return rest === 0 ? full : [...full, fewSizes(rest)];
+};
+
+/** The next number of the form 2ⁿ or 3·2ⁿ. */
+const fewSizes = (count: number): number => {
+  const power = 2 ** Math.ceil(Math.log2(count));
+  return count <= (3 * power) / 4 && power >= 4 ? (3 * power) / 4 : power;
 };

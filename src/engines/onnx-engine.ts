@@ -63,12 +63,13 @@ const engineOf = (specification: EngineSpecification, model: LoadedModel): Engin
   let stepCount = 0;
   let runsSinceStep = 0;
 
-  const compile = (key: string, graph: () => Graph): Promise<Program> =>
+  const compile = (key: string, graph: () => Graph, prepack = false): Promise<Program> =>
     programs.get(key, () =>
       compileProgram(graph(), {
         weights: model.frozen,
-        // A packed copy per program would multiply the model's memory: programs share the mapped file instead.
-        ...(model.weightsFolder !== undefined && { weightsFolder: model.weightsFolder, prepack: false }),
+        // A packed copy per program would multiply the model's memory: programs share the mapped file instead, but for the one that
+        // decodes, whose few rows would have every matrix packed anew at every token.
+        ...(model.weightsFolder !== undefined && { weightsFolder: model.weightsFolder, prepack }),
         ...(specification.threadCount !== undefined && { threadCount: specification.threadCount }),
       }),
     );
@@ -174,7 +175,7 @@ const engineOf = (specification: EngineSpecification, model: LoadedModel): Engin
           parameters: parameterInputs(),
           prefill: (sequence) =>
             compile(`prefill ${sequence}`, () => prefillGraph({ decoder, lora, shape: { batch: 1, sequence, lossCount: 1 } })),
-          decode: (batch, capacity) => compile(`decode ${batch} ${capacity}`, () => decodeGraph(decoder, lora, batch, capacity)),
+          decode: (batch, capacity) => compile(`decode ${batch} ${capacity}`, () => decodeGraph(decoder, lora, batch, capacity), true),
         },
         requests,
         options,

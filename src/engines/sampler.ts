@@ -1,11 +1,12 @@
 import { type Random, randomFrom } from '../base/random.ts';
-import type { HostTensor } from '../graph/tensor-type.ts';
+import { elementCount, type HostTensor } from '../graph/tensor-type.ts';
 import type { Decoder } from '../models/decoder.ts';
+import { masked } from '../nn/attention.ts';
 import type { Program } from '../runtime/program.ts';
 import { lengthBucket } from './buckets.ts';
 import type { Sample, SampleControl, SampleOptions, SampleRequest } from './engine.ts';
 import { pickToken } from './pick-token.ts';
-import { cacheName, presentName } from './step-graphs.ts';
+import { cacheName, newName } from './step-graphs.ts';
 
 /** The programs that a sampler needs, compiled when first asked for. */
 export interface SamplerPrograms {
@@ -26,11 +27,13 @@ interface Running {
   length: number;
 }
 
-/** A batch's key-value cache: `tensors` by cache name, [batch, kvHeads, capacity, headWidth] each. */
+/** A batch's key-value cache, by name: keys [batch, kvHeads, headWidth, capacity], values [batch, kvHeads, capacity, headWidth]. */
 interface Cache {
   readonly batch: number;
   readonly capacity: number;
   readonly tensors: Readonly<Record<string, HostTensor>>;
+  /** [batch · capacity]: 0 where a position is filled, a large negative number where not. */
+  readonly mask: Float32Array;
 }
 
 /**
@@ -80,7 +83,8 @@ export const sampleAll = async (
           length: next.request.tokens.length,
         };
         const logits = await prefill(programs, next.request.tokens, cache, place);
-        if (!advance(running, logits)) places[place] = running;
+        if (advance(running, logits)) clearPlace(cache, place);
+        else places[place] = running;
       }
     }
     if (places.every((place) => place === undefined)) return samples;
@@ -89,22 +93,28 @@ export const sampleAll = async (
       if (running === undefined) return;
       running.length++;
       const own = logits.subarray(place * decoder.vocabularySize, (place + 1) * decoder.vocabularySize);
-      if (advance(running, own)) places[place] = undefined;
+      if (!advance(running, own)) return;
+      places[place] = undefined;
+      clearPlace(cache, place);
     });
   }
 };
 
 const defaultBatchSize = 32;
 
-const emptyCache = (decoder: Decoder, batch: number, capacity: number): Cache => {
-  const shape = [batch, decoder.kvHeadCount, capacity, decoder.headWidth];
+const emptyCache = ({ layerCount, kvHeadCount, headWidth }: Decoder, batch: number, capacity: number): Cache => {
   const tensors: Record<string, HostTensor> = {};
-  for (let layer = 0; layer < decoder.layerCount; layer++) {
-    for (const kind of ['key', 'value'] as const) {
-      tensors[cacheName(kind, layer)] = { dataType: 'float32', shape, data: new Float32Array(shape.reduce((a, b) => a * b, 1)) };
-    }
+  const zeros = (...shape: number[]): HostTensor => ({ dataType: 'float32', shape, data: new Float32Array(elementCount(shape)) });
+  for (let layer = 0; layer < layerCount; layer++) {
+    tensors[cacheName('key', layer)] = zeros(batch, kvHeadCount, headWidth, capacity);
+    tensors[cacheName('value', layer)] = zeros(batch, kvHeadCount, capacity, headWidth);
   }
-  return { batch, capacity, tensors };
+  return { batch, capacity, tensors, mask: new Float32Array(batch * capacity).fill(masked) };
+};
+
+/** Makes a place of the cache empty: what lies there is no longer seen. */
+const clearPlace = ({ mask, capacity }: Cache, place: number): void => {
+  mask.fill(masked, place * capacity, (place + 1) * capacity);
 };
 
 /** Runs a prompt, lays its keys and values into a place of the cache, and returns the logits after its last token. */
@@ -119,46 +129,67 @@ const prefill = async (programs: SamplerPrograms, tokens: readonly number[], cac
     tokens: { dataType: 'int32', shape: [1, sequence], data: filled },
     sources: { dataType: 'int32', shape: [1], data: Int32Array.of(tokens.length - 1) },
   });
-  const { kvHeadCount, headWidth } = decoder;
-  for (let layer = 0; layer < decoder.layerCount; layer++) {
-    for (const kind of ['key', 'value'] as const) {
-      const from = (outputs[presentName(kind, layer)] as HostTensor).data as Float32Array; // [1, kvHeads, sequence, headWidth]
-      const to = (cache.tensors[cacheName(kind, layer)] as HostTensor).data as Float32Array; // [batch, kvHeads, capacity, headWidth]
-      for (let head = 0; head < kvHeadCount; head++) {
-        const start = head * sequence * headWidth;
-        to.set(from.subarray(start, start + tokens.length * headWidth), (place * kvHeadCount + head) * cache.capacity * headWidth);
-      }
-    }
-  }
+  layIntoCache(decoder, outputs, { cache, place, from: 0, sequence, position: 0, count: tokens.length });
   return (outputs.logits as HostTensor).data as Float32Array;
 };
 
-/** One step for every place; places that are empty compute something that nobody reads. Returns logits, [batch · vocabulary]. */
+/**
+ * One step for every place; places that are empty compute something that nobody reads. The new keys and values are laid into the cache.
+ * Returns logits, [batch · vocabulary].
+ */
 const decode = async (
   programs: SamplerPrograms,
   program: Program,
   cache: Cache,
   places: readonly (Running | undefined)[],
 ): Promise<Float32Array> => {
-  const lengths = Int32Array.from(places, (running) => running?.length ?? 0);
-  const outputs = await program.run(
-    {
-      ...programs.parameters,
-      ...cache.tensors,
-      tokens: { dataType: 'int32', shape: [cache.batch, 1], data: Int32Array.from(places, (running) => running?.tokens.at(-1) ?? 0) },
-      lengths: { dataType: 'int32', shape: [cache.batch], data: lengths },
-      longest: { dataType: 'int32', shape: [1], data: Int32Array.of(Math.max(...lengths) + 1) },
-    },
-    inPlace(cache, programs.decoder.layerCount),
-  );
+  const { decoder } = programs;
+  const outputs = await program.run({
+    ...programs.parameters,
+    ...cache.tensors,
+    mask: { dataType: 'float32', shape: [cache.batch, 1, 1, cache.capacity], data: cache.mask },
+    tokens: { dataType: 'int32', shape: [cache.batch, 1], data: Int32Array.from(places, (running) => running?.tokens.at(-1) ?? 0) },
+    positions: { dataType: 'int64', shape: [cache.batch, 1], data: BigInt64Array.from(places, (running) => BigInt(running?.length ?? 0)) },
+  });
+  places.forEach((running, place) => {
+    if (running !== undefined)
+      layIntoCache(decoder, outputs, { cache, place, from: place, position: running.length, count: 1, sequence: 1 });
+  });
   return (outputs.logits as HostTensor).data as Float32Array;
 };
 
-/** The cache's tensors under the names that the step puts them out by: past and present are one memory. */
-const inPlace = (cache: Cache, layerCount: number): Record<string, HostTensor> => {
-  const targets: Record<string, HostTensor> = {};
+interface Laying {
+  readonly cache: Cache;
+  readonly place: number;
+  /** The row of the outputs, [rows, kvHeads, sequence, headWidth], that goes into the place. */
+  readonly from: number;
+  readonly sequence: number;
+  /** Where in the place the first of `count` positions goes. */
+  readonly position: number;
+  readonly count: number;
+}
+
+const layIntoCache = (
+  { layerCount, kvHeadCount, headWidth }: Decoder,
+  outputs: Readonly<Record<string, HostTensor>>,
+  { cache, place, from, sequence, position, count }: Laying,
+): void => {
+  const { capacity, mask } = cache;
+  mask.fill(0, place * capacity + position, place * capacity + position + count);
   for (let layer = 0; layer < layerCount; layer++) {
-    for (const kind of ['key', 'value'] as const) targets[presentName(kind, layer)] = cache.tensors[cacheName(kind, layer)] as HostTensor;
+    const newKeys = (outputs[newName('key', layer)] as HostTensor).data as Float32Array;
+    const newValues = (outputs[newName('value', layer)] as HostTensor).data as Float32Array;
+    const keys = (cache.tensors[cacheName('key', layer)] as HostTensor).data as Float32Array;
+    const values = (cache.tensors[cacheName('value', layer)] as HostTensor).data as Float32Array;
+    for (let head = 0; head < kvHeadCount; head++) {
+      const start = (from * kvHeadCount + head) * sequence * headWidth;
+      const base = (place * kvHeadCount + head) * capacity * headWidth;
+      values.set(newValues.subarray(start, start + count * headWidth), base + position * headWidth);
+      // Keys are held transposed: one column a position.
+      for (let channel = 0; channel < headWidth; channel++) {
+        const row = base + channel * capacity + position;
+        for (let token = 0; token < count; token++) keys[row + token] = newKeys[start + token * headWidth + channel] as number;
+      }
+    }
   }
-  return targets;
 };

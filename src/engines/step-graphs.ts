@@ -6,7 +6,6 @@ import type { Decoder, KeyValue } from '../models/decoder.ts';
 import type { AdapterScope, Scope } from '../nn/scope.ts';
 import { gather } from '../ops/indexing.ts';
 import { reduceSum } from '../ops/reduce.ts';
-import { reshape } from '../ops/shape.ts';
 import type { LoraSpecification, LossSpecification } from './engine.ts';
 import { lossValues } from './losses.ts';
 import type { MicroBatchShape } from './micro-batch.ts';
@@ -84,7 +83,7 @@ export const logitsGraph = (options: StepOptions, taps: readonly string[]): Grap
 };
 
 export const cacheName = (kind: 'key' | 'value', layer: number): string => `cache.${kind}.${layer}`;
-export const presentName = (kind: 'key' | 'value', layer: number): string => `present.${kind}.${layer}`;
+export const newName = (kind: 'key' | 'value', layer: number): string => `new.${kind}.${layer}`;
 
 /** A prompt: the logits after its last token, and every layer's keys and values, [1, kvHeads, sequence, headWidth]. */
 export const prefillGraph = (options: StepOptions): Graph => {
@@ -94,27 +93,25 @@ export const prefillGraph = (options: StepOptions): Graph => {
 
 /** One more token for each of `batch` sequences whose keys and values lie in a cache of `capacity` positions. */
 export const decodeGraph = (decoder: Decoder, lora: LoraSpecification | undefined, batch: number, capacity: number): Graph => {
-  const slot = (kind: 'key' | 'value', layer: number): Value =>
-    input(cacheName(kind, layer), float32(batch, decoder.kvHeadCount, capacity, decoder.headWidth));
-  const cache: KeyValue[] = Array.from({ length: decoder.layerCount }, (_, layer) => ({
-    key: slot('key', layer),
-    value: slot('value', layer),
+  const { kvHeadCount, headWidth, layerCount } = decoder;
+  const cache: KeyValue[] = Array.from({ length: layerCount }, (_, layer) => ({
+    key: input(cacheName('key', layer), float32(batch, kvHeadCount, headWidth, capacity)),
+    value: input(cacheName('value', layer), float32(batch, kvHeadCount, capacity, headWidth)),
   }));
-  const step = decoder.decodeStep(
-    inputScope(lora, false),
-    input('tokens', int32(batch, 1)),
-    input('lengths', int32(batch)),
-    input('longest', int32(1)),
+  const step = decoder.decodeStep(inputScope(lora, false), {
+    tokens: input('tokens', int32(batch, 1)),
+    positions: input('positions', { dataType: 'int64', shape: [batch, 1] }),
+    mask: input('mask', float32(batch, 1, 1, capacity)),
     cache,
-  );
-  return graphOf({ logits: reshape(step.logits, [batch, decoder.vocabularySize]), ...cacheOutputs(step.cache) });
+  });
+  return graphOf({ logits: step.logits, ...cacheOutputs(step.keyValues) });
 };
 
 const cacheOutputs = (cache: readonly KeyValue[]): Record<string, Value> => {
   const outputs: Record<string, Value> = {};
   cache.forEach(({ key, value }, layer) => {
-    outputs[presentName('key', layer)] = key;
-    outputs[presentName('value', layer)] = value;
+    outputs[newName('key', layer)] = key;
+    outputs[newName('value', layer)] = value;
   });
   return outputs;
 };

@@ -30,24 +30,28 @@ export interface Decoder {
   /** Logits of chosen rows of `forward`'s hidden values: [rows, width] to [rows, vocabulary]. */
   logits(scope: Scope, hidden: Value): Value;
   /**
-   * One more token for each sequence of a batch, with the key-value cache updated in place.
-   * @param tokens int32 [batch, 1]
-   * @param lengths int32 [batch]: how many positions of each sequence the cache holds
-   * @param longest int32 [1]: the greatest length after this token
+   * One more token for each sequence of a batch, given a key-value cache, which is only read: the token's own keys and values come out, for
+   * the caller to lay into it. (Node's binding copies every output of a run, so a cache that came out would be copied at every token.)
+   * @returns logits [batch, vocabulary], and each layer's rotated keys and values, [batch, kvHeads, 1, headWidth]
    */
-  decodeStep(
-    scope: Scope,
-    tokens: Value,
-    lengths: Value,
-    longest: Value,
-    cache: readonly KeyValue[],
-  ): { readonly logits: Value; readonly cache: readonly KeyValue[] };
+  decodeStep(scope: Scope, inputs: DecodeInputs): { readonly logits: Value; readonly keyValues: readonly KeyValue[] };
 }
 
 export interface KeyValue {
-  /** [batch, kvHeads, positions, headWidth] */
+  /** [batch, kvHeads, positions, headWidth]; in a cache [batch, kvHeads, headWidth, capacity], as the products want it. */
   readonly key: Value;
+  /** [batch, kvHeads, positions, headWidth] */
   readonly value: Value;
+}
+
+export interface DecodeInputs {
+  /** int32 [batch, 1] */
+  readonly tokens: Value;
+  /** int64 [batch, 1]: where each token stands, which is how many positions of its sequence the cache holds. */
+  readonly positions: Value;
+  /** [batch, 1, 1, capacity]: 0 where the cache is filled, a large negative number where not. */
+  readonly mask: Value;
+  readonly cache: readonly KeyValue[];
 }
 
 export interface ForwardOptions {

@@ -1,16 +1,15 @@
 import { constant, type Value } from '../graph/value.ts';
-import { attention, causalMask } from '../nn/attention.ts';
+import { attention, cachedAttention, causalMask } from '../nn/attention.ts';
 import { linear } from '../nn/linear.ts';
 import { rotaryTables } from '../nn/rope.ts';
 import type { Scope } from '../nn/scope.ts';
-import { groupQueryAttention } from '../ops/attention.ts';
 import { add, mul, silu } from '../ops/elementwise.ts';
 import { gather } from '../ops/indexing.ts';
 import { gemm } from '../ops/matmul.ts';
 import { rmsNorm } from '../ops/normalisation.ts';
 import { rotaryEmbedding } from '../ops/rotary.ts';
 import { reshape, transpose } from '../ops/shape.ts';
-import type { Decoder, ForwardOptions, KeyValue } from './decoder.ts';
+import type { DecodeInputs, Decoder, ForwardOptions, KeyValue } from './decoder.ts';
 import { type LlamaConfig, parseLlamaConfig } from './llama-config.ts';
 
 /** The Llama family (Llama 2 and 3, SmolLM2): RMS norm before each half, rotary positions, grouped queries, SwiGLU. */
@@ -32,7 +31,7 @@ export const llama = (raw: unknown): Decoder => {
     tiedEmbeddings: config.tiedEmbeddings,
     forward: (scope, tokens, options) => forward(config, scope, tokens, options),
     logits: (scope, hidden) => logits(config, scope, hidden),
-    decodeStep: (scope, tokens, lengths, longest, cache) => decodeStep(config, scope, tokens, lengths, longest, cache),
+    decodeStep: (scope, inputs) => decodeStep(config, scope, inputs),
   };
 };
 
@@ -91,36 +90,33 @@ const forward = (config: LlamaConfig, scope: Scope, tokens: Value, options: Forw
   return { hidden, keyValues };
 };
 
-const decodeStep = (config: LlamaConfig, scope: Scope, tokens: Value, lengths: Value, longest: Value, cache: readonly KeyValue[]) => {
+const decodeStep = (config: LlamaConfig, scope: Scope, { tokens, positions, mask, cache }: DecodeInputs) => {
+  const { headWidth, headCount, kvHeadCount } = config;
   const batch = tokens.type.shape[0] as number;
-  const capacity = (cache[0] as KeyValue).key.type.shape[2] as number;
-  const { cosine, sine } = rotaryTables(config.rope, config.headWidth, capacity);
-  const updated: KeyValue[] = [];
+  const capacity = mask.type.shape[3] as number;
+  const keyTables = rotaryTables(config.rope, headWidth, capacity);
+  const queryTables = rotaryTables(config.rope, headWidth, capacity, 1 / Math.sqrt(headWidth));
+  const keyValues: KeyValue[] = [];
   let hidden = embed(config, scope, tokens); // [batch, width]
   for (let layer = 0; layer < config.layerCount; layer++) {
     const prefix = `model.layers.${layer}`;
     const { query, key, value } = projections(config, scope, prefix, hidden);
-    const past = cache[layer] as KeyValue;
-    const step = (flat: Value): Value => reshape(flat, [batch, 1, flat.type.shape[1] as number]);
-    const [mixed, presentKey, presentValue] = groupQueryAttention(
-      {
-        query: step(query),
-        key: step(key),
-        value: step(value),
-        pastKey: past.key,
-        pastValue: past.value,
-        // The operator wants each row's length after this token, less one.
-        seqlensK: lengths,
-        totalSequenceLength: longest,
-        cosine,
-        sine,
-      },
-      { numHeads: config.headCount, kvNumHeads: config.kvHeadCount, scale: 1 / Math.sqrt(config.headWidth) },
+    // With one token a sequence, [batch, heads · headWidth] and [batch, heads, 1, headWidth] are one layout.
+    const heads = (flat: Value): Value => reshape(flat, [batch, (flat.type.shape[1] as number) / headWidth, 1, headWidth]);
+    const rotatedQuery = rotaryEmbedding(heads(query), positions, queryTables.cosine, queryTables.sine);
+    const rotatedKey = rotaryEmbedding(heads(key), positions, keyTables.cosine, keyTables.sine);
+    const newValue = heads(value);
+    const mixed = cachedAttention(
+      reshape(rotatedQuery, [batch, kvHeadCount, headCount / kvHeadCount, headWidth]),
+      reshape(rotatedKey, [batch, kvHeadCount, headWidth, 1]),
+      newValue,
+      cache[layer] as KeyValue,
+      mask,
     );
-    updated.push({ key: presentKey, value: presentValue });
-    hidden = afterAttention(config, scope, prefix, hidden, reshape(mixed, [batch, config.headCount * config.headWidth]));
+    keyValues.push({ key: rotatedKey, value: newValue });
+    hidden = afterAttention(config, scope, prefix, hidden, reshape(mixed, [batch, headCount * headWidth]));
   }
-  return { logits: logits(config, scope, hidden), cache: updated };
+  return { logits: logits(config, scope, hidden), keyValues };
 };
 
 const logits = (config: LlamaConfig, scope: Scope, hidden: Value): Value => {
