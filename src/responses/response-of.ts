@@ -1,0 +1,58 @@
+import type { Clock } from '../base/clock.ts';
+import { sha256 } from '../base/folders.ts';
+import { TeacherError } from '../teachers/teacher-error.ts';
+import type { Asked } from './ask.ts';
+import { type CollectOptions, sourceOf } from './collect-options.ts';
+import type { PlannedAnswer } from './collection-plan.ts';
+import { judge } from './judge.ts';
+import { promptHash, teacherName } from './request-key.ts';
+import type { Response } from './response.ts';
+import { addUsage, costUsd } from './spending.ts';
+
+/** The line of the store for a question that was asked, however that ended. */
+export const responseOf = (
+  item: PlannedAnswer,
+  messages: ReturnType<PlannedAnswer['messages']>,
+  asked: Asked,
+  options: CollectOptions,
+  clock: Clock,
+): Response => {
+  const { task, strategy, teacher, accept = [] } = options;
+  const { example } = item;
+  const answer = asked.outcome === 'answered' ? asked.answer : undefined;
+  const text = answer?.text ?? '';
+  const verdict = answer === undefined ? undefined : judge({ finishReason: answer.finishReason, isEmpty: text.trim() === '' }, accept);
+  const whole = addUsage(answer?.usage, addUsage(asked.wastedUsage, asked.assumedUsage));
+  return {
+    requestKey: item.requestKey,
+    ...(verdict ?? { status: 'failed' as const, reason: asked.outcome === 'refused' ? 'refused' : 'unanswered' }),
+    ...(asked.outcome === 'answered' ? {} : { detail: problemOf(asked) }),
+    source: sourceOf(options),
+    strategy: { name: strategy.name, version: strategy.version },
+    exampleId: example.id,
+    exampleHash: sha256(example.question),
+    sampleIndex: item.sampleIndex,
+    promptHash: promptHash(messages),
+    text,
+    ...(answer?.reasoning === undefined ? {} : { reasoning: answer.reasoning }),
+    ...(answer?.tokens === undefined ? {} : { tokens: [...answer.tokens] }),
+    finishReason: answer?.finishReason ?? 'other',
+    gold: example.gold,
+    ...task.score(text, example),
+    ...(answer?.usage === undefined ? {} : { usage: answer.usage }),
+    ...(asked.wastedUsage === undefined ? {} : { wastedUsage: asked.wastedUsage }),
+    ...(asked.assumedUsage === undefined ? {} : { assumedUsage: asked.assumedUsage }),
+    ...(whole === undefined || options.prices === undefined ? {} : { costUsd: costUsd(whole, options.prices) }),
+    latencyMs: Math.round(asked.latencyMs),
+    tryCount: asked.tryCount,
+    teacher: teacherName(teacher.identity),
+    ...(answer?.reportedModel === undefined ? {} : { reportedModel: answer.reportedModel }),
+    collectedAt: new Date(clock.now()).toISOString(),
+  };
+};
+
+/** What went wrong, for reading; errors of other kinds may say anything, and say it where they are thrown. */
+const problemOf = (asked: Exclude<Asked, { outcome: 'answered' }>): string => {
+  if (asked.outcome !== 'interrupted') return asked.problem.message;
+  return asked.thrown instanceof TeacherError ? asked.thrown.message : 'The collection was stopped.';
+};
