@@ -12,6 +12,7 @@ import { ggufArchitectures, huggingFaceName } from '../src/weights/gguf-architec
 import { shortestFloat32 } from '../src/weights/gguf-config.ts';
 import { openModelFolder, readTokenizerFiles } from '../src/weights/model-folder.ts';
 import type { TensorSource } from '../src/weights/tensor-source.ts';
+import { type GgufParts, ggufBytes } from './gguf-bytes.ts';
 import { goldenPath } from './golden/golden-files.ts';
 
 interface Expected {
@@ -134,6 +135,21 @@ it('a config.json that contradicts the GGUF beside it is refused, by its key', a
   );
   await writeFile(join(folder, 'config.json'), JSON.stringify({ model_type: 'llama', hidden_size: 32, rope_theta: 5e5 }));
   await (await openModelFolder(folder)).tensors.close();
+});
+
+it('a config.json beside the GGUF supplies what the GGUF does not say', async () => {
+  const folder = await temporaryFolder();
+  // No context length, a scaling that is not computed: no configuration could be made of it
+  const metadata: GgufParts['metadata'] = [
+    ['general.architecture', 'llama'],
+    ['llama.attention.head_count', 2],
+    ['llama.rope.scaling.type', 'yarn'],
+  ];
+  await writeFile(join(folder, 'model.gguf'), ggufBytes({ metadata }));
+  await writeFile(join(folder, 'config.json'), JSON.stringify({ model_type: 'llama', hidden_size: 32, num_attention_heads: 2 }));
+  const model = await openModelFolder(folder);
+  await model.tensors.close();
+  assert.deepEqual(model.config, { model_type: 'llama', hidden_size: 32, num_attention_heads: 2 });
 });
 
 describe('the tokenizer of a GGUF', () => {

@@ -134,36 +134,33 @@ export const shortestFloat32 = (value: number): number => {
   return value;
 };
 
-const comparedKeys = [
-  'hidden_size',
-  'intermediate_size',
-  'num_hidden_layers',
-  'num_attention_heads',
-  'num_key_value_heads',
-  'head_dim',
-  'vocab_size',
-  'rope_theta',
-  'rms_norm_eps',
-  'tie_word_embeddings',
-] as const;
+/** What a GGUF says of the numbers in a config.json, under the config's keys; undefined where it says nothing. */
+const statedNumbers = (header: GgufHeader): Readonly<Record<string, number | undefined>> => {
+  const read = metadataReader(header);
+  const number = (name: string) => read.number(`${architectureOf(header).name}.${name}`);
+  return {
+    hidden_size: number('embedding_length'),
+    intermediate_size: number('feed_forward_length'),
+    num_hidden_layers: number('block_count'),
+    num_attention_heads: number('attention.head_count'),
+    num_key_value_heads: number('attention.head_count_kv'),
+    head_dim: number('attention.key_length') ?? number('rope.dimension_count'),
+    vocab_size: header.entries.get('token_embd.weight')?.shape[0],
+    rope_theta: number('rope.freq_base'),
+    rms_norm_eps: number('attention.layer_norm_rms_epsilon'),
+  };
+};
 
-/** Refuses a config.json that says something else than the GGUF beside it. Keys that the config leaves out are not compared. */
-export const checkConfigFitsGguf = (
-  config: unknown,
-  fromGguf: Readonly<Record<string, unknown>>,
-  configPath: string,
-  ggufPath: string,
-): void => {
+/** Refuses a config.json that says something else than the GGUF beside it. What one of the two leaves out is not compared. */
+export const checkConfigFitsGguf = (config: unknown, header: GgufHeader, configPath: string): void => {
   if (typeof config !== 'object' || config === null) throw new UserError(`${configPath} is not a JSON object.`);
   const given: Partial<Record<string, unknown>> = { ...config };
-  for (const key of comparedKeys) {
+  for (const [key, stated] of Object.entries(statedNumbers(header))) {
     const value = given[key];
-    const expected = fromGguf[key];
-    const same =
-      typeof value === 'number' && typeof expected === 'number' ? Math.fround(value) === Math.fround(expected) : value === expected;
-    if (value === undefined || value === null || same) continue;
+    // GGUF keeps float32, config.json decimals.
+    if (stated === undefined || typeof value !== 'number' || Math.fround(value) === Math.fround(stated)) continue;
     throw new UserError(
-      `${configPath} does not belong to ${ggufPath}: ${key} is ${String(value)} in the one and ${String(expected)} in the other. ` +
+      `${configPath} does not belong to ${header.path}: ${key} is ${value} in the one and ${shortestFloat32(stated)} in the other. ` +
         'Put the right config.json there, or remove it: without one the GGUF alone is used.',
     );
   }

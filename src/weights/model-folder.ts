@@ -124,9 +124,13 @@ const configurationOf = async ({ folder, weights }: ModelFiles): Promise<ModelCo
   const config = await readJsonIfThere(configPath);
   const generationConfig = await readJsonIfThere(join(folder, 'generation_config.json'));
   if (weights?.kind === 'gguf') {
-    const made = await configurationFromGguf(await weights.header());
-    if (config === undefined) return { ...made, ...(generationConfig === undefined ? {} : { generationConfig }) };
-    checkConfigFitsGguf(config, made.config, configPath, weights.path);
+    const header = await weights.header();
+    if (config !== undefined) {
+      checkConfigFitsGguf(config, header, configPath);
+      return { config, generationConfig };
+    }
+    const made = await configurationFromGguf(header);
+    return { config: made.config, generationConfig: generationConfig ?? made.generationConfig };
   }
   if (config === undefined) {
     throw await noModel(folder);
