@@ -1,4 +1,5 @@
 import { messageOf } from '../src/base/errors.ts';
+import type { ContestantProcess } from './contestant-process.ts';
 import type { Contestant, Measurement } from './figures.ts';
 
 /** Something that is measured once a round. */
@@ -6,6 +7,15 @@ export interface Entry {
   readonly name: string;
   measure(): Promise<Measurement>;
 }
+
+/** An entry that sends a process this request each round. */
+export const entryOf = (name: string, process: ContestantProcess, request: object): Entry => ({
+  name,
+  measure: async () => {
+    const { seconds, tokenCount, peakMemoryBytes } = await process.measure(request);
+    return { tokensPerSecond: tokenCount / seconds, peakMemoryBytes };
+  },
+});
 
 /** Measures all entries in turn, round after round, so that a machine whose speed wanders treats them alike. One that fails drops out. */
 export const contest = async (entries: readonly Entry[], roundCount: number, log: (line: string) => void): Promise<Contestant[]> => {

@@ -25,14 +25,24 @@ export const medianSpeed = ({ measurements }: Contestant): number => median(meas
 export const fastest = (contestants: readonly Contestant[]): Contestant | undefined =>
   contestants.filter(({ measurements }) => measurements.length > 0).toSorted((a, b) => medianSpeed(b) - medianSpeed(a))[0];
 
-/** The median over rounds of ours / theirs within a round, since a machine's speed wanders between rounds. */
-export const pairedRatio = (ours: Contestant, theirs: Contestant, of: (measurement: Measurement) => number): number =>
-  median(
-    ours.measurements.flatMap((measurement, round) => {
-      const other = theirs.measurements[round];
-      return other === undefined ? [] : [of(measurement) / of(other)];
-    }),
-  );
+export const speedOf = ({ tokensPerSecond }: Measurement): number => tokensPerSecond;
+export const peakMemoryOf = ({ peakMemoryBytes }: Measurement): number => peakMemoryBytes;
+
+/**
+ * The median over rounds of ours / theirs within a round, since a machine's speed wanders between rounds; undefined where there is nothing
+ * to compare.
+ */
+export const pairedRatio = (
+  ours: Contestant | undefined,
+  theirs: Contestant | undefined,
+  of: (measurement: Measurement) => number,
+): number | undefined => {
+  const ratios = (ours?.measurements ?? []).flatMap((measurement, round) => {
+    const other = theirs?.measurements[round];
+    return other === undefined ? [] : [of(measurement) / of(other)];
+  });
+  return ratios.length === 0 ? undefined : median(ratios);
+};
 
 const range = (values: readonly number[], digits: number): string =>
   `${median(values).toFixed(digits)} (${Math.min(...values).toFixed(digits)}–${Math.max(...values).toFixed(digits)})`;
@@ -62,7 +72,7 @@ export interface Target {
 /** `train, float32: measured 1.8×, target ≥ 2×, missed`. */
 export const targetLine = ({ name, measured, bound, value }: Target): string => {
   const sign = bound === 'at least' ? '≥' : '≤';
-  if (measured === undefined || Number.isNaN(measured)) return `${name}: not measured, target ${sign} ${value}×`;
+  if (measured === undefined) return `${name}: not measured, target ${sign} ${value}×`;
   const met = bound === 'at least' ? measured >= value : measured <= value;
-  return `${name}: measured ${measured.toFixed(2)}×, target ${sign} ${value}×, ${met ? 'met' : 'missed'}`;
+  return `${name}: measured ${Number(measured.toFixed(2))}×, target ${sign} ${value}×, ${met ? 'met' : 'missed'}`;
 };

@@ -8,12 +8,12 @@ import { z } from 'zod';
 import { messageOf, nearestName, UserError } from '../src/base/errors.ts';
 import type { Benchmark, BenchmarkReport } from './benchmark.ts';
 import { table, targetLine } from './figures.ts';
-import { generation } from './generate.ts';
+import { generate } from './generate.ts';
 import { loadPerCore, machineLines } from './machine.ts';
 import { pythonEnvironment } from './python-environment.ts';
 import { train } from './train.ts';
 
-const benchmarks: Readonly<Record<string, Benchmark>> = { train, generate: generation };
+const benchmarks: Readonly<Record<string, Benchmark>> = { train, generate };
 
 const usage = `npm run bench -- NAME [options]      NAME: ${Object.keys(benchmarks).join(', ')}
 
