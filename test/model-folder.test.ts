@@ -103,9 +103,15 @@ describe('the tokenizer files of a folder', () => {
     assert.deepEqual(files.tokenizerConfigJson, { chat_template: 'new', eos_token: 'x' });
   });
 
-  it('come from tokenizer.json rather than from inside the GGUF', async () => {
-    const files = await readTokenizerFiles(await folderOf({ 'model.gguf': gguf, 'tokenizer.json': tokenizer }));
-    assert.deepEqual(files.tokenizerJson, JSON.parse(await readFile(tokenizer, 'utf8')));
+  it('come from tokenizer.json rather than from inside the GGUF, whose tokens it must have', async () => {
+    const fitting = goldenPath('tokenizers', 'llama3-like.json');
+    const files = await readTokenizerFiles(await folderOf({ 'model.gguf': gguf, 'tokenizer.json': fitting }));
+    assert.deepEqual(files.tokenizerJson, JSON.parse(await readFile(fitting, 'utf8')));
+    const other = await folderOf({ 'model.gguf': gguf, 'tokenizer.json': tokenizer });
+    await assert.rejects(
+      readTokenizerFiles(other),
+      refusal(join(other, 'tokenizer.json'), 'is not the tokenizer of', 'token "!" has id 5 in the GGUF and 3'),
+    );
   });
 
   it('that are missing are missed by name', async () => {

@@ -1,3 +1,4 @@
+import { z } from 'zod';
 import { UserError } from '../base/errors.ts';
 import { type GgufHeader, type MetadataReader, metadataReader, required } from './gguf-file.ts';
 import type { TokenizerFiles } from './tensor-source.ts';
@@ -58,7 +59,7 @@ const preTokenizers: Readonly<Record<string, PreTokenizer>> = {
 };
 
 /** GGUF's token types (llama.cpp, include/llama.h, enum llama_token_type). */
-const tokenTypes = { control: 3, userDefined: 4, unused: 5 } as const;
+const tokenTypes = { normal: 1, control: 3, userDefined: 4, unused: 5 } as const;
 
 /**
  * The tokenizer.json and tokenizer_config.json that a GGUF's metadata amounts to. A GGUF does not say whether an added token strips white
@@ -103,6 +104,28 @@ export const tokenizerFromGguf = (header: GgufHeader): TokenizerFiles => {
     tokenizerConfigJson: tokenizerConfig(header, read, tokens),
   };
 };
+
+/**
+ * Refuses a tokenizer.json that gives an ordinary token of the GGUF beside it another id. Added tokens are not compared, since the GGUF may
+ * spell them otherwise, nor are tokenizers that are no byte-level BPE.
+ */
+export const checkTokenizerFitsGguf = (tokenizerJson: unknown, header: GgufHeader, tokenizerPath: string): void => {
+  const read = metadataReader(header);
+  const tokens = read.strings('tokenizer.ggml.tokens');
+  const types = read.numbers('tokenizer.ggml.token_type');
+  const parsed = vocabularySchema.safeParse(tokenizerJson);
+  if (read.string('tokenizer.ggml.model') !== 'gpt2' || tokens === undefined || types === undefined || !parsed.success) return;
+  const vocabulary = new Map(Object.entries(parsed.data.model.vocab));
+  const wrong = tokens.findIndex((token, id) => types[id] === tokenTypes.normal && vocabulary.get(token) !== id);
+  if (wrong === -1) return;
+  const token = tokens[wrong] ?? '';
+  throw new UserError(
+    `${tokenizerPath} is not the tokenizer of ${header.path}: token ${JSON.stringify(token)} has id ${wrong} in the GGUF and ` +
+      `${vocabulary.get(token) ?? 'none'} in tokenizer.json. Put the right tokenizer.json there, or remove it: the GGUF has one inside.`,
+  );
+};
+
+const vocabularySchema = z.object({ model: z.object({ vocab: z.record(z.string(), z.number()) }) });
 
 const refuse = (header: GgufHeader, problem: string): never => {
   throw new UserError(`No tokenizer can be made from ${header.path}: ${problem}. Put the model's tokenizer.json beside the file.`);

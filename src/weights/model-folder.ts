@@ -4,7 +4,7 @@ import { messageOf, UserError } from '../base/errors.ts';
 import { openGguf, readGgufFileHeader } from './gguf.ts';
 import { checkConfigFitsGguf, configurationFromGguf } from './gguf-config.ts';
 import type { GgufHeader } from './gguf-file.ts';
-import { tokenizerFromGguf } from './gguf-tokenizer.ts';
+import { checkTokenizerFitsGguf, tokenizerFromGguf } from './gguf-tokenizer.ts';
 import { openSafetensors, openShardedSafetensors } from './safetensors.ts';
 import type { TensorSource, TokenizerFiles } from './tensor-source.ts';
 
@@ -142,11 +142,13 @@ const noModel = async (folder: string): Promise<UserError> =>
   new UserError(`${folder} is no model: it has neither config.json nor a .gguf file. There are: ${await listing(folder)}.`);
 
 const tokenizerFilesOf = async ({ folder, weights }: ModelFiles): Promise<TokenizerFiles> => {
-  const tokenizerJson = await readJsonIfThere(join(folder, 'tokenizer.json'));
+  const tokenizerPath = join(folder, 'tokenizer.json');
+  const tokenizerJson = await readJsonIfThere(tokenizerPath);
   if (tokenizerJson === undefined) {
     if (weights?.kind === 'gguf') return tokenizerFromGguf(await weights.header());
     throw new UserError(`${folder} has no tokenizer.json. There are: ${await listing(folder)}.`);
   }
+  if (weights?.kind === 'gguf') checkTokenizerFitsGguf(tokenizerJson, await weights.header(), tokenizerPath);
   const tokenizerConfigJson = await readJsonIfThere(join(folder, 'tokenizer_config.json'));
   // Newer releases of transformers keep the template in a file of its own, which then counts.
   const template = await readTextIfThere(join(folder, 'chat_template.jinja'));
