@@ -6,6 +6,7 @@ import { describe, it, type TestContext } from 'node:test';
 import { summariseRun } from '../src/evaluation/summarise-run.ts';
 import type { RunSummary } from '../src/evaluation/summary.ts';
 import { renderJson, renderMarkdown, renderTerminal, tableLines } from '../src/report/render-text.ts';
+import { openingsText } from '../src/report/sections.ts';
 import type { Subject } from '../src/run-folder/arm.ts';
 import { type SampleRunOptions, sampleAnswers, writeSampleRun } from './sample-run.ts';
 
@@ -187,6 +188,23 @@ describe('the headline', () => {
 });
 
 describe('the text of a report', () => {
+  it('says how often the test questions were opened', () => {
+    const opening = (what: string) => ({ at: '2026-01-02T03:04:05.000Z', what });
+    assert.equal(openingsText([]), 'The test questions were not opened.');
+    assert.equal(openingsText([opening('a')]), 'The test questions were opened once.');
+    assert.equal(openingsText(['a', 'b'].map(opening)), 'The test questions were opened by 2 rows, by each once.');
+    assert.equal(
+      openingsText(['a', 'b', 'a', 'a'].map(opening)),
+      'The test questions were opened 4 times, by 2 rows; continued or repeated: a 3 times.',
+    );
+  });
+
+  it('claims no detectable difference of 100 points or more', async (t) => {
+    const summary = await summariseRun(await sampleRun(t, { questionCount: 2, seedCount: 1 }));
+    assert.match(summary.headline, /2 questions and one seed would find no difference four times in five/);
+    assert.doesNotMatch(renderTerminal(summary), /1\d\d\.\d {2}points/);
+  });
+
   it('begins with the answer and stays within 120 columns, with 20 arms of long names too', async (t) => {
     const sources = ['none', ...Array.from({ length: 19 }, (_, index) => `a-strategy-of-mine-with-quite-a-long-name-${index}`)];
     const summary = await summariseRun(await sampleRun(t, { sources, compared: sources.slice(1), seedCount: 1 }));

@@ -43,7 +43,7 @@ export interface Answerer {
   promptHash(question: Question): string;
   /** Hands out each answer as it comes, so that none is lost when a later one fails; then throws what failed. */
   answer(questions: readonly Question[], onAnswer: (index: number, answer: GivenAnswer) => void, signal?: AbortSignal): Promise<void>;
-  /** Questions that go into one call: answers are saved after each. */
+  /** Questions that go into one call; each answer is saved as it comes. */
   readonly chunkSize: number;
 }
 
@@ -60,36 +60,38 @@ export interface EngineAnswererOptions {
   readonly endTokens: readonly number[];
   readonly sampling: AnswerSampling;
   readonly batchSize?: number;
-  /** Answers are saved after this many; 32 when absent. */
+  /** Questions handed to the engine at once, which keeps its batch full until they run out; 512 when absent. */
   readonly chunkSize?: number;
 }
 
 /** Answers by sampling a model through its own chat template. */
 export const engineAnswerer = (options: EngineAnswererOptions): Answerer => {
-  const { engine, tokenizer, template, modelHash, endTokens, sampling, batchSize, chunkSize = 32 } = options;
+  const { engine, tokenizer, template, modelHash, endTokens, sampling, batchSize, chunkSize = 512 } = options;
   const tokensOf = (question: Question) => promptTokens(template, tokenizer, question.messages);
   return {
     chunkSize,
     settings: { ...sampling, model: modelHash, template: template.hash, tokenizer: tokenizer.hash, endTokens },
     promptHash: (question) => sha256(JSON.stringify(tokensOf(question))),
-    answer: async (questions, onAnswer) => {
+    answer: async (questions, onAnswer, signal) => {
       const requests = questions.map((question) => ({ tokens: tokensOf(question), seed: seedOf(sampling, question) }));
-      const samples = await engine.sample(requests, {
+      const drawn = {
         maximumTokens: sampling.maximumTokens,
         temperature: sampling.temperature,
         topP: sampling.topP,
         endTokens,
         ...(batchSize === undefined ? {} : { batchSize }),
+      };
+      await engine.sample(requests, drawn, {
+        onSample: (index, sample) =>
+          onAnswer(index, {
+            text: tokenizer.decode(sample.tokens, { skipSpecialTokens: true }),
+            tokens: sample.tokens,
+            tokenCount: sample.tokens.length,
+            promptTokenCount: requests[index]?.tokens.length ?? 0,
+            finishReason: sample.finishReason,
+          }),
+        ...(signal !== undefined && { signal }),
       });
-      for (const [index, sample] of samples.entries()) {
-        onAnswer(index, {
-          text: tokenizer.decode(sample.tokens, { skipSpecialTokens: true }),
-          tokens: sample.tokens,
-          tokenCount: sample.tokens.length,
-          promptTokenCount: requests[index]?.tokens.length ?? 0,
-          finishReason: sample.finishReason,
-        });
-      }
     },
   };
 };

@@ -192,11 +192,11 @@ const fillFile = async <
           saved.push(appender.append(row));
           // Awaited below; until then a full disk must not count as unhandled.
           saved.at(-1)?.catch(() => undefined);
+          onProgress?.({ doneCount: done.size, totalCount: asked.length, tokenCount });
         });
       } finally {
         await Promise.all(saved);
       }
-      onProgress?.({ doneCount: done.size, totalCount: asked.length, tokenCount });
     }
   } finally {
     await appender.close();

@@ -1,4 +1,4 @@
-import { differenceRange, differenceText, measureUnits, pValueText } from './number-text.ts';
+import { detectableText, differenceRange, differenceText, measureUnits, pValueText } from './number-text.ts';
 import type { RunSummary, SummaryComparison } from './summary.ts';
 
 /** The family's level: a planned difference counts as found when its corrected p-value is not above it. */
@@ -44,15 +44,16 @@ const nullResult = (planned: readonly SummaryComparison[], baseline: string, nou
   const [largest] = [...planned].sort((a, b) => Math.abs(b.difference) - Math.abs(a.difference));
   if (largest === undefined) return '';
   const { first, difference, interval, measure } = largest;
-  const { unit, scale, decimals } = measureUnits[measure];
+  const { unit } = measureUnits[measure];
   // what the family as a whole could see is set by its least sensitive member
   const detectable = Math.max(...planned.map((comparison) => comparison.detectable));
   const who = planned.length === 1 ? `“${first}” and “${baseline}”` : `“${baseline}” and any of the ${planned.length} planned arms`;
   const which = planned.length === 1 ? 'the difference is' : `the largest is “${first}”,`;
   return (
     `No difference was found between ${who} in ${noun}: ${which} ${differenceText(difference, measure)} ${unit} ` +
-    `(95 % interval ${differenceRange(interval, measure)}); ${amount(planned)} would find a true difference of ` +
-    `${(scale * detectable).toFixed(decimals)} ${unit} four times in five.${condition(planned)}`
+    `(95 % interval ${differenceRange(interval, measure)}); ${amount(planned)} would find ` +
+    `${detectableText(detectable, measure) === 'none' ? 'no difference' : `a true difference of ${detectableText(detectable, measure)} ${unit}`} ` +
+    `four times in five.${condition(planned)}`
   );
 };
 

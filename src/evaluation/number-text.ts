@@ -32,3 +32,9 @@ export const differenceText = (difference: number, measure: Measure): string => 
 /** `−1.9 to +2.6` */
 export const differenceRange = ({ low, high }: Interval, measure: Measure): string =>
   `${differenceText(low, measure)} to ${differenceText(high, measure)}`;
+
+/** A detectable difference; an accuracy cannot differ by 100 points or more. */
+export const detectableText = (detectable: number, measure: Measure): string => {
+  const { scale, decimals } = measureUnits[measure];
+  return measure !== 'likelihood' && detectable >= 1 ? 'none' : (scale * detectable).toFixed(decimals);
+};

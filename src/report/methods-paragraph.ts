@@ -1,5 +1,6 @@
 import { measureUnits } from '../evaluation/number-text.ts';
 import type { RunSummary } from '../evaluation/summary.ts';
+import { openingsText } from './sections.ts';
 
 /** A paragraph to paste into a paper, and the works that it cites. */
 export interface MethodsParagraph {
@@ -26,7 +27,7 @@ export const methodsParagraph = ({
   const { noun } = measureUnits[protocol.primaryMeasure];
   const sentences = [
     `Students were fine-tuned${hasLora ? ' with LoRA [1]' : ''} on answers from ${sources.length} sources (${sources.join(', ')}), ${seeds} ${seedCounts.at(-1) === 1 ? 'seed' : 'seeds'} each, the arms differing in nothing else [2].`,
-    `They were measured on ${questionCount} held-out questions of ${protocol.task}${protocol.task === 'gsm8k' ? ' [3]' : ''} without any priming; the test questions were opened ${testOpenings.length === 1 ? 'once' : `${testOpenings.length} times`}.`,
+    `They were measured on ${questionCount} held-out questions of ${protocol.task}${protocol.task === 'gsm8k' ? ' [3]' : ''} without any priming. ${openingsText(testOpenings)}`,
     `The declared primary measure was ${noun}, compared with “${protocol.baseline}”.`,
     'Accuracies of single students have Wilson intervals [4]; pairs of students were compared with McNemar’s exact test [5].',
     isCrossed

@@ -1,5 +1,5 @@
 import type { AnswerComparison, ComparedSide } from '../evaluation/compare-answers.ts';
-import { differenceRange, differenceText, measureUnits, percent, pValueText } from '../evaluation/number-text.ts';
+import { detectableText, differenceRange, differenceText, measureUnits, percent, pValueText } from '../evaluation/number-text.ts';
 import type { Interval } from '../evaluation/proportion.ts';
 import { tableLines } from './render-text.ts';
 
@@ -16,7 +16,7 @@ export const renderComparison = (comparison: AnswerComparison, score: 'strict' |
       `${differenceText(difference.difference, name)} (${differenceRange(difference.interval, name)})`,
       pair === undefined ? '–' : `${pair.onlyFirstCount}:${pair.onlySecondCount}`,
       pValueText(difference.pValue),
-      (measureUnits[name].scale * difference.detectable).toFixed(1),
+      detectableText(difference.detectable, name),
     ];
   });
   const columns = ['score', 'A %', 'B %', 'A − B, points', 'only A : only B', 'p', 'detectable'].map((name, index) => ({
@@ -45,8 +45,8 @@ const comparisonSentence = ({ scores, questionCount }: AnswerComparison, score: 
   if (difference.pValue <= 0.05) {
     return `A and B differ in ${noun}: A − B is ${size}, p ${pValueText(difference.pValue)}, over ${questionCount} questions${seeds}.${condition}`;
   }
-  const detectable = (100 * difference.detectable).toFixed(1);
-  return `No difference was found between A and B in ${noun}: A − B is ${size}; ${questionCount} questions${seeds} would find one of ${detectable} points four times in five.${condition}`;
+  const detectable = detectableText(difference.detectable, score);
+  return `No difference was found between A and B in ${noun}: A − B is ${size}; ${questionCount} questions${seeds} would find ${detectable === 'none' ? 'no difference' : `one of ${detectable} points`} four times in five.${condition}`;
 };
 
 const meanText = ({ mean, interval }: { readonly mean: number; readonly interval: Interval }): string =>

@@ -1,4 +1,4 @@
-import { differenceRange, differenceText, measureUnits, percent, pValueText } from '../evaluation/number-text.ts';
+import { detectableText, differenceRange, differenceText, measureUnits, percent, pValueText } from '../evaluation/number-text.ts';
 import type { Interval } from '../evaluation/proportion.ts';
 import type { GroupMean, RunSummary, Share, SummaryComparison, SummaryGroup, SummaryRow } from '../evaluation/summary.ts';
 
@@ -131,7 +131,7 @@ const differenceSection = (
 
 const differenceRow = (comparison: SummaryComparison, isPlanned: boolean): string[] => {
   const { first, second, measure, seedCount, difference, interval, pValue, adjustedPValue, detectable } = comparison;
-  const { scale, decimals, unit } = measureUnits[measure];
+  const { unit } = measureUnits[measure];
   return [
     `${first} − ${second}`,
     ...(isPlanned ? [] : [measure]),
@@ -140,7 +140,7 @@ const differenceRow = (comparison: SummaryComparison, isPlanned: boolean): strin
     differenceRange(interval, measure),
     pValueText(pValue),
     ...(isPlanned ? [adjustedPValue === undefined ? none : pValueText(adjustedPValue)] : []),
-    (scale * detectable).toFixed(decimals),
+    detectableText(detectable, measure),
     unit,
   ];
 };
@@ -203,8 +203,19 @@ const runSection = ({ name, createdAt, configHash, sessions, testOpenings }: Run
     notes: [],
     items: [
       `${name}, begun ${createdAt}, config ${configHash.slice(0, 12)}, in ${sessions.length} ${sessions.length === 1 ? 'session' : 'sessions'}`,
-      `The test questions were opened ${testOpenings.length === 1 ? 'once' : `${testOpenings.length} times`}.`,
+      openingsText(testOpenings),
       ...(last === undefined ? [] : [`${versions.join(', ')}; ${last.machine.processor}, ${last.machine.coreCount} cores, ${memory}`]),
     ],
   };
+};
+
+/** How often answers to test questions were begun: once for each row is as it should be. */
+export const openingsText = (openings: RunSummary['testOpenings']): string => {
+  const counts = new Map<string, number>();
+  for (const { what } of openings) counts.set(what, (counts.get(what) ?? 0) + 1);
+  if (counts.size === 0) return 'The test questions were not opened.';
+  const repeated = [...counts].filter(([, count]) => count > 1).map(([what, count]) => `${what} ${count} times`);
+  const who = counts.size === 1 ? 'once' : `by ${counts.size} rows, by each once`;
+  if (repeated.length === 0) return `The test questions were opened ${who}.`;
+  return `The test questions were opened ${openings.length} times, by ${counts.size} rows; continued or repeated: ${repeated.join(', ')}.`;
 };
