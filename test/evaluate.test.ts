@@ -94,7 +94,7 @@ describe('evaluate', () => {
     assert.equal(first?.questionHash, createHash('sha256').update('What is 0 + 1?').digest('hex'));
     assert.equal(records[3]?.tokenCount, 40);
     assert.equal(records[4]?.strictExtraction, null);
-    assert.deepEqual(progress, [0, 2, 4, 5]);
+    assert.deepEqual(progress, [0, 1, 2, 3, 4, 5], 'told of each answer as it comes');
     assert.deepEqual(await readAnswerRecords(file), records);
   });
 

@@ -27,13 +27,15 @@ export const fakeEngine = (options: FakeEngineOptions): Engine & { readonly call
       trainableCount: 0,
       parameterCount: 0,
     },
-    sample: async (requests, sampleOptions) => {
+    sample: async (requests, sampleOptions, control) => {
       calls.samples.push([...requests]);
-      return requests.map((request): Sample => {
+      const samples = requests.map((request): Sample => {
         const whole = [...tokenizer.encode(answer(tokenizer.decode(request.tokens), request, sampleOptions)), endToken];
         const tokens = whole.slice(0, sampleOptions.maximumTokens);
         return { tokens, logProbabilities: tokens.map(() => -1), finishReason: tokens.length === whole.length ? 'stop' : 'length' };
       });
+      for (const [index, sample] of samples.entries()) control?.onSample?.(index, sample);
+      return samples;
     },
     forward: async (rows) =>
       rows.map((row): LossSums => {
@@ -48,6 +50,7 @@ export const fakeEngine = (options: FakeEngineOptions): Engine & { readonly call
     state: refuse('state'),
     restore: refuse('restore'),
     load: refuse('load'),
+    reset: async () => undefined,
     release: async () => undefined,
   };
 };

@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
+
 import { inspect } from 'node:util';
 import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
 import { aiSdkTeacher } from '../src/teachers/ai-sdk.ts';
@@ -550,31 +550,23 @@ describe('a local teacher', () => {
     return { engine, template, text, teacher: engineTeacher({ engine, text, identity: { model: 'toy' }, batchSize }) };
   };
 
-  it('answers what is asked together in full batches', async () => {
-    const { engine, teacher } = open(4);
-    await Promise.all(Array.from({ length: 10 }, (_, index) => teacher.generate(request(String(index)))));
-    assert.deepEqual(
-      engine.calls.samples.map((batch) => batch.length),
-      [4, 4, 2],
-    );
-  });
-
-  it('keeps its batches full while answers are written', async () => {
+  it('hands the engine what is asked together at once, so that it can keep its batch full, and each answer as it comes', async () => {
     const { engine, text } = open(4);
-    const slow = { ...engine, sample: async (...call: Parameters<typeof engine.sample>) => (await sleep(50), engine.sample(...call)) };
-    const teacher = engineTeacher({ engine: slow, text, identity: { model: 'toy' }, batchSize: 4 });
-    let next = 0;
-    const worker = async () => {
-      while (next < 24) {
-        await teacher.generate(request(String(next++)));
-        await sleep(1 + (next % 4)); // A disk
-      }
+    const batchSizes: (number | undefined)[] = [];
+    const spied = {
+      ...engine,
+      sample: (...call: Parameters<typeof engine.sample>) => {
+        batchSizes.push(call[1].batchSize);
+        return engine.sample(...call);
+      },
     };
-    await Promise.all(Array.from({ length: teacher.concurrency }, worker));
+    const teacher = engineTeacher({ engine: spied, text, identity: { model: 'toy' }, batchSize: 4 });
+    await Promise.all(Array.from({ length: 40 }, (_, index) => teacher.generate(request(String(index)))));
     assert.deepEqual(
       engine.calls.samples.map((batch) => batch.length),
-      [4, 4, 4, 4, 4, 4],
+      [teacher.concurrency, 40 - teacher.concurrency],
     );
+    assert.deepEqual(batchSizes, [4, 4]);
   });
 
   it('does not mix requests of different sampling, gives each its own seed, and counts tokens', async () => {

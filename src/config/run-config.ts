@@ -28,6 +28,7 @@ const searchSchema = z
   .strictObject({
     learningRate: z.array(z.number().positive()).min(1).exactOptional(),
     epochs: z.array(z.int().min(1)).min(1).exactOptional(),
+    rows: z.int().min(1).exactOptional().describe('Rows that each candidate is trained on; without it, all of the arm.'),
     arm: z.string().exactOptional().describe('The arm whose answers the candidates are trained on; without it, the first.'),
   })
   .describe(

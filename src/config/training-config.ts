@@ -58,7 +58,8 @@ export const engineSchema = z
   .strictObject({
     device: z.enum(['cpu']).default('cpu'),
     precision: z.enum(['float32']).default('float32'),
-    threadCount: z.int().min(1).exactOptional().describe('Threads of the arithmetic; without it, one a core.'),
+    threadCount: z.int().min(1).exactOptional().describe('Threads of the arithmetic; without it, the cores are shared among the workers.'),
+    workers: z.int().min(1).default(1).describe('Arms that are trained and measured at once, each in a thread with its own memory.'),
   })
   .describe('Where and how exactly arithmetic runs.');
 

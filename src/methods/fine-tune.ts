@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { writeFileAtomic } from '../base/folders.ts';
 import { appendJsonLines, readJsonLines } from '../base/json-lines.ts';
@@ -163,14 +164,10 @@ const withTeacher = async (row: TokenRow, index: number, { teacherLogits }: Fine
 
 /** Lines of steps that a killed training did after its last checkpoint: they are done again and would stand there twice. */
 const cutMetrics = async (path: string, stepCount: number): Promise<void> => {
+  if (!existsSync(path)) return;
   const kept: unknown[] = [];
-  try {
-    for await (const { value } of readJsonLines(path)) {
-      if (typeof value === 'object' && value !== null && 'step' in value && Number(value.step) <= stepCount) kept.push(value);
-    }
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return;
-    throw error;
+  for await (const { value } of readJsonLines(path)) {
+    if (typeof value === 'object' && value !== null && 'step' in value && Number(value.step) <= stepCount) kept.push(value);
   }
   await writeFileAtomic(path, kept.map((value) => `${JSON.stringify(value)}\n`).join(''));
 };

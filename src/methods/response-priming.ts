@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import { InternalError } from '../base/errors.ts';
 import { lockFolder } from '../base/folder-lock.ts';
 import { sha256 } from '../base/folders.ts';
@@ -26,7 +27,7 @@ import { type RunTeacher, runTeacher, teacherLogitsOf } from './local-teacher.ts
 import { questionsOf } from './questions.ts';
 import { chooseSettings } from './search.ts';
 import { collectSource, matchedByQuestion, type SourceOptions } from './sources.ts';
-import { loadStudent, openStudent, type Student, writeStudent } from './student.ts';
+import { loadStudent, openStudents, releaseStudents, type Student, withStudents, writeStudent } from './student.ts';
 import type { Surroundings } from './surroundings.ts';
 
 export interface RunOptions {
@@ -60,29 +61,36 @@ export const runResponsePriming = async (options: RunOptions, surroundings: Surr
 
     // 2. Answers become rows of tokens: the student sees the question, never the priming.
     const modelPath = await surroundings.resolveModel(config.student.model);
-    const student = await openStudent({ config: config.student, engine: config.engine, modelPath, seed: config.seeds[0] ?? 0 });
+    const opening = { config: config.student, engine: config.engine, modelPath, seed: config.seeds[0] ?? 0 };
+    const students = await openStudents(opening, availableParallelism());
+    const student = students[0] as Student;
     try {
       const rowsOf = (name: string) => armRows(name, answers.get(name) ?? [], questions.train, task, student, config);
       const developmentRows = goldRows(questions.development, task, student, config);
 
       // 3. What is chosen is chosen on a slice of the training split, once for all arms.
       const searchArm = config.search?.arm ?? config.arms[0]?.name ?? '';
-      const searchRows = config.search === undefined ? [] : rowsOf(searchArm).rows.map(({ row }) => row);
+      const searchRows =
+        config.search === undefined
+          ? []
+          : rowsOf(searchArm)
+              .rows.slice(0, config.search.rows)
+              .map(({ row }) => row);
       const training = await chooseSettings({ config, run, student, rows: searchRows, developmentRows, surroundings });
 
       // 4. One student per source of answers and seed.
       const arms = config.arms.flatMap((arm) => config.seeds.map((seed) => ({ arm, id: armIdOf(arm, config, seed) })));
-      for (const { arm, id } of arms) {
-        await trainArm({ arm, id, rows: rowsOf(arm.name), developmentRows, training, run, student, teacher, task, config, surroundings });
-      }
+      await withStudents(students, arms, ({ arm, id }, free) =>
+        trainArm({ arm, id, rows: rowsOf(arm.name), developmentRows, training, run, student: free, teacher, task, config, surroundings }),
+      );
 
       // 5. The test split is opened: every student, the untouched one and the teacher answer it.
       const test = await questions.openTest();
-      for (const subject of subjectsOf(config)) {
-        await evaluateSubject({ subject, test, task, run, student, teacher, config, surroundings });
-      }
+      await withStudents(students, subjectsOf(config), (subject, free) =>
+        evaluateSubject({ subject, test, task, run, student: free, teacher, config, surroundings }),
+      );
     } finally {
-      await student.engine.release();
+      await releaseStudents(students);
     }
 
     // 6. Everything that the report says is computed from the files.

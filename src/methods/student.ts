@@ -26,6 +26,55 @@ export interface StudentOptions {
   readonly seed: number;
 }
 
+/**
+ * As many engines of one student as arms are to be trained at once. The cores are shared among them: two runs of one thread each are done
+ * sooner than one of two, since neither waits for the other. Whoever opens them releases their engines.
+ */
+export const openStudents = async (options: StudentOptions, coreCount: number): Promise<Student[]> => {
+  const { workers } = options.engine;
+  const threadCount = options.engine.threadCount ?? Math.max(1, Math.floor(coreCount / workers));
+  const students: Student[] = [];
+  try {
+    // One after the other: the first converts the weights that all of them map.
+    for (let worker = 0; worker < workers; worker++)
+      students.push(await openStudent({ ...options, engine: { ...options.engine, threadCount } }));
+    return students;
+  } catch (error) {
+    await releaseStudents(students);
+    throw error;
+  }
+};
+
+export const releaseStudents = async (students: readonly Student[]): Promise<void> => {
+  for (const { engine } of students) await engine.release();
+};
+
+/**
+ * Does each item with a student that is free, in their order. When one fails, those under way are finished, nothing new is begun, and the
+ * first failure is thrown.
+ */
+export const withStudents = async <Item>(
+  students: readonly Student[],
+  items: readonly Item[],
+  work: (item: Item, student: Student) => Promise<void>,
+): Promise<void> => {
+  const queue = [...items];
+  const ends = await Promise.allSettled(
+    students.map(async (student) => {
+      for (let item = queue.shift(); item !== undefined; item = queue.shift()) {
+        try {
+          await work(item, student);
+        } catch (error) {
+          queue.length = 0;
+          throw error;
+        }
+      }
+    }),
+  );
+  const failed = ends.find((end) => end.status === 'rejected');
+  if (failed !== undefined) throw failed.reason;
+};
+
 /** Opens a student. Whoever opens it releases its engine. */
 export const openStudent = async ({ config, engine, modelPath, seed }: StudentOptions): Promise<Student> => {
   const specification: EngineSpecification = {

@@ -11,9 +11,12 @@ export interface EngineTeacherOptions {
   readonly text: ModelText;
   /** The model's name, the revision of its weights, and where they lie. The chat template's hash is added. */
   readonly identity: Omit<TeacherIdentity, 'kind' | 'templateHash'>;
-  /** Questions answered together; 16 when absent. */
+  /** Questions answered together; 32 when absent. */
   readonly batchSize?: number;
 }
+
+/** Requests that are taken on, in batches. */
+const queueLength = 8;
 
 interface WaitingRequest {
   readonly request: TeacherRequest;
@@ -23,18 +26,18 @@ interface WaitingRequest {
 }
 
 /**
- * A local model as a teacher. It takes twice as many requests as make a batch, so that the next batch is full when one is done, whoever waits
- * for answers to be written meanwhile. What a question is answered does not depend on the batch it was in.
+ * A local model as a teacher. It takes many times as many requests as make a batch, so that the engine can fill a place anew as soon as an
+ * answer ends; each answer is handed out at once. What a question is answered does not depend on the batch it was in.
  */
 export const engineTeacher = (options: EngineTeacherOptions): Teacher => {
-  const { engine, text, batchSize = 16 } = options;
+  const { engine, text, batchSize = 32 } = options;
   let waiting: WaitingRequest[] = [];
   let working: Promise<void> | undefined;
 
   const work = async (): Promise<void> => {
     // All that is asked in one turn of the event loop goes into the first batch together.
     await new Promise((resolve) => setImmediate(resolve));
-    for (let batch = takeBatch(); batch.length > 0; batch = takeBatch()) await answerBatch(engine, text, batch);
+    for (let batch = takeBatch(); batch.length > 0; batch = takeBatch()) await answerBatch(engine, text, batch, batchSize);
     working = undefined;
   };
 
@@ -42,14 +45,16 @@ export const engineTeacher = (options: EngineTeacherOptions): Teacher => {
   const takeBatch = (): WaitingRequest[] => {
     for (const { request, reject } of waiting) if (request.signal?.aborted === true) reject(request.signal.reason);
     const alive = waiting.filter(({ request }) => request.signal?.aborted !== true);
-    const batch = alive.filter((item) => alive[0] !== undefined && samplingName(item) === samplingName(alive[0])).slice(0, batchSize);
+    const batch = alive
+      .filter((item) => alive[0] !== undefined && samplingName(item) === samplingName(alive[0]))
+      .slice(0, queueLength * batchSize);
     waiting = alive.filter((item) => !batch.includes(item));
     return batch;
   };
 
   return {
     identity: { kind: 'local', templateHash: text.template.hash, ...options.identity },
-    concurrency: 2 * batchSize,
+    concurrency: queueLength * batchSize,
     generate: async (request) => {
       const tokens = promptTokens(text.template, text.tokenizer, request.messages);
       checkFits(tokens.length, request.sampling.maximumTokens, engine.information.contextLength);
@@ -67,25 +72,28 @@ export const engineTeacher = (options: EngineTeacherOptions): Teacher => {
   };
 };
 
-const answerBatch = async (engine: Engine, text: ModelText, batch: readonly WaitingRequest[]): Promise<void> => {
+const answerBatch = async (engine: Engine, text: ModelText, batch: readonly WaitingRequest[], batchSize: number): Promise<void> => {
   const sampling = batch[0]?.request.sampling;
   if (sampling === undefined) return;
   try {
-    const samples = await engine.sample(
+    await engine.sample(
       batch.map(({ request, tokens }) => ({ tokens, seed: request.sampling.seed })),
       {
         maximumTokens: sampling.maximumTokens,
         temperature: sampling.temperature,
         topP: sampling.topP,
         endTokens: text.endTokens,
-        batchSize: batch.length,
+        batchSize: Math.min(batch.length, batchSize),
+      },
+      {
+        onSample: (index, sample) => {
+          const waiting = batch[index];
+          waiting?.resolve(answerOf(sample, waiting.tokens.length, text));
+        },
+        // One run serves them all: when one is called off, so is what is left of the others, which collection asks for again.
+        signal: AbortSignal.any(batch.flatMap(({ request }) => request.signal ?? [])),
       },
     );
-    for (const [index, { tokens, resolve, reject }] of batch.entries()) {
-      const sample = samples[index];
-      if (sample === undefined) reject(new TeacherError('The engine sent too few answers.', { retry: 'never', scope: 'all' }));
-      else resolve(answerOf(sample, tokens.length, text));
-    }
   } catch (thrown) {
     for (const { reject } of batch) reject(thrown);
   }
