@@ -1,14 +1,6 @@
 import { Command } from 'commander';
 import type { Act, GlobalOptions } from './command-context.ts';
-import { addChat } from './commands/chat.ts';
-import { addCompare } from './commands/compare.ts';
-import { addDoctor } from './commands/doctor.ts';
-import { addEvaluate } from './commands/evaluate.ts';
-import { addExport } from './commands/export.ts';
-import { addGenerate } from './commands/generate.ts';
-import { addReport } from './commands/report.ts';
-import { addCollect, addRun } from './commands/run.ts';
-import { addTrain } from './commands/train.ts';
+import { commandTable } from './command-table.ts';
 import { failureOf } from './failure.ts';
 import { listenForInterrupts } from './interrupt.ts';
 import { createProgress } from './progress.ts';
@@ -43,7 +35,7 @@ export const runCommandLine = async (commandLine: readonly string[], terminal: T
         interrupts.release();
       }
     };
-  for (const add of [addRun, addCollect, addTrain, addEvaluate, addGenerate, addReport, addCompare, addChat, addExport, addDoctor]) add(program, act);
+  for (const name of neededCommands(commandLine)) (await commandTable[name]?.())?.(program, act);
   try {
     await program.parseAsync([...commandLine], { from: 'user' });
     return 0;
@@ -52,4 +44,11 @@ export const runCommandLine = async (commandLine: readonly string[], terminal: T
     if (failure.message !== '') terminal.writeMessage(`${failure.message}\n`);
     return failure.exitCode;
   }
+};
+
+/** The command that is asked for; all of them where none is, for the help text and for the nearest name of a misspelt one. */
+const neededCommands = (commandLine: readonly string[]): readonly string[] => {
+  if (commandLine[0] === '--version') return [];
+  const word = commandLine.find((argument) => !argument.startsWith('-'));
+  return word !== undefined && Object.hasOwn(commandTable, word) ? [word] : Object.keys(commandTable);
 };

@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { UserError } from '../../base/errors.ts';
 import { checkRun, describeCheck, isSound } from '../../evaluation/check-run.ts';
 import { summariseRun } from '../../evaluation/summarise-run.ts';
+import { renderRuns, type RunBesideOthers } from '../../report/render-runs.ts';
 import { renderJson, renderMarkdown, renderTerminal } from '../../report/render-text.ts';
 import { writeReport } from '../../report/write-report.ts';
 import { openRun, type RunFolder } from '../../run-folder/run-folder.ts';
@@ -20,7 +21,7 @@ export const addReport = (program: Command, act: Act): void => {
   program
     .command('report')
     .description('what a run found, from its own files; also while it is under way')
-    .argument('<run>', "the run's folder")
+    .argument('<run...>', "the run's folder, or those of several to see them together")
     .option('--markdown', 'as Markdown, with all comparisons', false)
     .option('--page', "writes the run's report anew: one HTML page, Markdown and JSON", false)
     .option('--without-text', 'with --page: without questions, answers and config, for sharing', false)
@@ -28,13 +29,20 @@ export const addReport = (program: Command, act: Act): void => {
     .action(act(reportCommand));
 };
 
-const reportCommand = async (
-  context: CommandContext,
-  folder: string,
-  { markdown, page, withoutText, check }: ReportOptions,
-): Promise<void> => {
+const reportCommand = async (context: CommandContext, folders: readonly string[], given: ReportOptions): Promise<void> => {
+  const { terminal } = context;
+  const runs: RunFolder[] = [];
+  for (const folder of folders) runs.push(await openRun(resolve(terminal.workingFolder, folder)));
+  const [run] = runs;
+  if (run !== undefined && runs.length === 1) return reportOne(context, run, given);
+  if (given.check || given.page || given.markdown) throw new UserError('--check, --page and --markdown are about one run. Give one folder.');
+  const beside: RunBesideOthers[] = [];
+  for (const one of runs) beside.push({ summary: await summariseRun(one), resolvedConfig: await one.resolvedConfig() });
+  printResult(context, beside.map(({ summary }) => summary), renderRuns(beside, reportWidth(terminal)));
+};
+
+const reportOne = async (context: CommandContext, run: RunFolder, { markdown, page, withoutText, check }: ReportOptions): Promise<void> => {
   const { terminal, options } = context;
-  const run = await openRun(resolve(terminal.workingFolder, folder));
   const task = await taskOf(run);
   if (check) return checkCommand(context, run, task);
   if (page) {

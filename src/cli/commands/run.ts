@@ -28,11 +28,7 @@ const run = async (context: CommandContext, file: string, given: ConfigOptions):
   context.progress.end();
   const text = renderTerminal(summary, reportWidth(context.terminal));
   const { folder } = options;
-  printResult(
-    context,
-    { folder, ...summary },
-    `${text}\nAll of it is in ${folder}; the report in ${join(folder, 'report', 'index.html')}`,
-  );
+  printResult(context, { folder, ...summary }, `${text}\nAll of it is in ${folder}; the report in ${join(folder, 'report', 'index.html')}`);
 };
 
 const collect = async (context: CommandContext, file: string, given: ConfigOptions): Promise<void> => {
