@@ -3,9 +3,10 @@ import type { Command } from 'commander';
 import { InvalidArgumentError } from 'commander';
 import type { AnswerSampling } from '../evaluation/answerer.ts';
 import { type LocalModel, openLocalModel } from '../methods/local-model.ts';
+import { surroundingsOf } from '../methods/stages.ts';
 import type { CommandContext } from './command-context.ts';
-import { wholeNumber } from './config-file.ts';
-import { modelArgument, surroundingsOf } from './surroundings.ts';
+import { wholeNumber } from './config-options.ts';
+import { modelArgument, stageOptions } from './stage-options.ts';
 
 /** Options of the commands that let a model answer. */
 export interface ModelOptions {
@@ -40,14 +41,14 @@ export const samplingOf = ({ maximumTokens, temperature, topP, seed }: SamplingO
   seed,
 });
 
-export const openModel = ({ model, adapter, threads }: ModelOptions, context: CommandContext): Promise<LocalModel> =>
+export const openModel = async ({ model, adapter, threads }: ModelOptions, context: CommandContext): Promise<LocalModel> =>
   openLocalModel(
     {
       model: modelArgument(model, context.terminal.workingFolder),
       ...(adapter !== undefined && { adapter: resolve(context.terminal.workingFolder, adapter) }),
       ...(threads !== undefined && { threadCount: threads }),
     },
-    surroundingsOf(context),
+    await surroundingsOf(stageOptions(context)),
   );
 
 /** For counts of which there must be one at least. */

@@ -1,11 +1,11 @@
 import { Command } from 'commander';
+import { packageVersion } from '../run-folder/versions.ts';
 import type { Act, GlobalOptions } from './command-context.ts';
 import { commandTable } from './command-table.ts';
 import { failureOf } from './failure.ts';
 import { listenForInterrupts } from './interrupt.ts';
 import { createProgress } from './progress.ts';
 import type { Terminal } from './terminal.ts';
-import { packageVersion } from './version.ts';
 
 /** Runs one command line to its end and returns the exit code: 0, 1 for the user's mistakes, 2 for ours, 130 after Ctrl-C. */
 export const runCommandLine = async (commandLine: readonly string[], terminal: Terminal): Promise<number> => {

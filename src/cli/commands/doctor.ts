@@ -5,9 +5,9 @@ import { join } from 'node:path';
 import type { Command } from 'commander';
 import { messageOf } from '../../base/errors.ts';
 import { thisMachine } from '../../run-folder/machine.ts';
+import { packageVersion } from '../../run-folder/versions.ts';
 import { defaultCacheFolder } from '../../weights/cache-folder.ts';
 import { type Act, type CommandContext, printResult } from '../command-context.ts';
-import { packageVersion } from '../version.ts';
 
 export const addDoctor = (program: Command, act: Act): void => {
   program

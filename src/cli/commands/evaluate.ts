@@ -6,9 +6,10 @@ import { percent } from '../../evaluation/number-text.ts';
 import { scoreAnswers } from '../../evaluation/score-answers.ts';
 import { type AnswerSummary, evaluateModel, meanLogLikelihood, type ScoreShare, summariseAnswers } from '../../methods/evaluate-model.ts';
 import { questionsOf } from '../../methods/questions.ts';
+import { readConfig } from '../../methods/stages.ts';
 import { type Example, generateWordProblems, readExamples, type Task, type TaskName, tasks } from '../../tasks/index.ts';
 import { type Act, type CommandContext, printResult } from '../command-context.ts';
-import { readConfigFile, wholeNumber } from '../config-file.ts';
+import { wholeNumber } from '../config-options.ts';
 import {
   addAdapterOptions,
   addSamplingOptions,
@@ -92,7 +93,10 @@ const testQuestions = async (
   if (file !== undefined) {
     if (name !== undefined || data !== undefined) throw new UserError('Give --config, or --task with --data: not both.');
     const overrides = limit === undefined ? [] : [`task.test.limit=${limit}`];
-    const questions = await questionsOf(readConfigFile(parseRunConfig, file, overrides, terminal).config.task);
+    const questions = await questionsOf(
+      readConfig(parseRunConfig, file, { set: overrides, workingFolder: terminal.workingFolder, environment: terminal.environment }).config
+        .task,
+    );
     return { task: questions.task, examples: await questions.openTest() };
   }
   if (name === undefined)

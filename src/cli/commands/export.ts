@@ -2,12 +2,13 @@ import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { Option } from 'commander';
 import { UserError } from '../../base/errors.ts';
+import { surroundingsOf } from '../../methods/stages.ts';
 import { modelFormats } from '../../methods/student.ts';
 import { readAdapter } from '../../weights/adapter.ts';
 import { openModelFolder } from '../../weights/model-folder.ts';
 import { writeMerged } from '../../weights/model-writer.ts';
 import { type Act, type CommandContext, printResult } from '../command-context.ts';
-import { modelArgument, surroundingsOf } from '../surroundings.ts';
+import { modelArgument, stageOptions } from '../stage-options.ts';
 
 interface ExportOptions {
   readonly adapter: string;
@@ -28,7 +29,8 @@ export const addExport = (program: Command, act: Act): void => {
 
 const exportCommand = async (context: CommandContext, modelName: string, options: ExportOptions): Promise<void> => {
   const { workingFolder } = context.terminal;
-  const path = await surroundingsOf(context).resolveModel(modelArgument(modelName, workingFolder));
+  const { resolveModel } = await surroundingsOf(stageOptions(context));
+  const path = await resolveModel(modelArgument(modelName, workingFolder));
   const output = resolve(workingFolder, options.output);
   if (output === path) throw new UserError(`--output is the model's own folder, ${path}. Give the merged model another one.`);
   const folder = await openModelFolder(path);

@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { UserError } from '../../base/errors.ts';
 import { checkRun, describeCheck, isSound } from '../../evaluation/check-run.ts';
 import { summariseRun } from '../../evaluation/summarise-run.ts';
-import { renderRuns, type RunBesideOthers } from '../../report/render-runs.ts';
+import { type RunBesideOthers, renderRuns } from '../../report/render-runs.ts';
 import { renderJson, renderMarkdown, renderTerminal } from '../../report/render-text.ts';
 import { writeReport } from '../../report/write-report.ts';
 import { openRun, type RunFolder } from '../../run-folder/run-folder.ts';
@@ -35,10 +35,15 @@ const reportCommand = async (context: CommandContext, folders: readonly string[]
   for (const folder of folders) runs.push(await openRun(resolve(terminal.workingFolder, folder)));
   const [run] = runs;
   if (run !== undefined && runs.length === 1) return reportOne(context, run, given);
-  if (given.check || given.page || given.markdown) throw new UserError('--check, --page and --markdown are about one run. Give one folder.');
+  if (given.check || given.page || given.markdown)
+    throw new UserError('--check, --page and --markdown are about one run. Give one folder.');
   const beside: RunBesideOthers[] = [];
   for (const one of runs) beside.push({ summary: await summariseRun(one), resolvedConfig: await one.resolvedConfig() });
-  printResult(context, beside.map(({ summary }) => summary), renderRuns(beside, reportWidth(terminal)));
+  printResult(
+    context,
+    beside.map(({ summary }) => summary),
+    renderRuns(beside, reportWidth(terminal)),
+  );
 };
 
 const reportOne = async (context: CommandContext, run: RunFolder, { markdown, page, withoutText, check }: ReportOptions): Promise<void> => {

@@ -1,48 +1,43 @@
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import { parseRunConfig } from '../../config/parse-config.ts';
-import { collectForRun, type RunOptions, runResponsePriming } from '../../methods/response-priming.ts';
+import { collect, run, type StageOptions } from '../../methods/stages.ts';
 import { renderTerminal } from '../../report/render-text.ts';
 import { type Act, type CommandContext, printResult } from '../command-context.ts';
-import { addConfigOptions, type ConfigOptions, outputOverride, readConfigFile } from '../config-file.ts';
-import { surroundingsOf } from '../surroundings.ts';
+import { addConfigOptions, type ConfigOptions } from '../config-options.ts';
+import { stageOptions } from '../stage-options.ts';
 import { reportWidth } from './report.ts';
 
 export const addRun = (program: Command, act: Act): void => {
   const command = program
     .command('run')
     .description('all of it: prime a teacher, collect, fine-tune a student for each source of answers, measure, compare');
-  addConfigOptions(command, 'seeds').action(act(run));
+  addConfigOptions(command, 'seeds').action(act(runCommand));
 };
 
 export const addCollect = (program: Command, act: Act): void => {
   const command = program
     .command('collect')
     .description("only the first step: the teacher's answers to the training questions; `run` goes on from there");
-  addConfigOptions(command, 'seeds').action(act(collect));
+  addConfigOptions(command, 'seeds').action(act(collectCommand));
 };
 
-const run = async (context: CommandContext, file: string, given: ConfigOptions): Promise<void> => {
-  const options = runOptions(context, file, given);
-  const summary = await runResponsePriming(options, surroundingsOf(context));
+const runCommand = async (context: CommandContext, file: string, options: ConfigOptions): Promise<void> => {
+  const { folder, summary } = await run(file, optionsOf(context, options));
   context.progress.end();
   const text = renderTerminal(summary, reportWidth(context.terminal));
-  const { folder } = options;
-  printResult(context, { folder, ...summary }, `${text}\nAll of it is in ${folder}; the report in ${join(folder, 'report', 'index.html')}`);
+  printResult(context, { folder, ...summary }, `${text}\nAll of it is in ${folder}; the whole report in ${join(folder, 'report')}`);
 };
 
-const collect = async (context: CommandContext, file: string, given: ConfigOptions): Promise<void> => {
-  const options = runOptions(context, file, given);
-  const { collections } = await collectForRun(options, surroundingsOf(context));
+const collectCommand = async (context: CommandContext, file: string, options: ConfigOptions): Promise<void> => {
+  const { folder, summary } = await collect(file, optionsOf(context, options));
   context.progress.end();
-  const { folder } = options;
+  const { collections } = summary;
   const lines = collections.map(({ source, keptCount, failedCount }) => `${source}: ${keptCount} answers kept, ${failedCount} failed`);
   printResult(context, { folder, collections }, [...lines, `In ${join(folder, 'responses')}`].join('\n'));
 };
 
-const runOptions = ({ terminal }: CommandContext, file: string, options: ConfigOptions): RunOptions => {
-  const seeds = options.seed === undefined ? [] : [`seeds=${JSON.stringify(options.seed)}`];
-  const overrides = [...options.set, ...seeds, ...outputOverride(options.output, file, terminal)];
-  const { config, recorded, text } = readConfigFile(parseRunConfig, file, overrides, terminal);
-  return { config, configText: text, resolvedConfig: recorded, folder: config.output ?? join(terminal.workingFolder, 'runs', config.name) };
-};
+const optionsOf = (context: CommandContext, { set, seed, output }: ConfigOptions): StageOptions => ({
+  ...stageOptions(context),
+  set: [...set, ...(seed === undefined ? [] : [`seeds=${JSON.stringify(seed)}`])],
+  ...(output !== undefined && { output }),
+});

@@ -1,9 +1,8 @@
 import type { Command } from 'commander';
-import { parseTrainConfig } from '../../config/parse-config.ts';
-import { train } from '../../methods/train.ts';
+import { train } from '../../methods/stages.ts';
 import { type Act, type CommandContext, printResult } from '../command-context.ts';
-import { addConfigOptions, type ConfigOptions, outputOverride, readConfigFile } from '../config-file.ts';
-import { surroundingsOf } from '../surroundings.ts';
+import { addConfigOptions, type ConfigOptions } from '../config-options.ts';
+import { stageOptions } from '../stage-options.ts';
 
 export const addTrain = (program: Command, act: Act): void => {
   const command = program
@@ -13,14 +12,12 @@ export const addTrain = (program: Command, act: Act): void => {
 };
 
 const trainCommand = async (context: CommandContext, file: string, options: ConfigOptions): Promise<void> => {
-  const seed = options.seed?.at(-1);
-  const overrides = [
-    ...options.set,
-    ...(seed === undefined ? [] : [`seed=${seed}`]),
-    ...outputOverride(options.output, file, context.terminal),
-  ];
-  const { config } = readConfigFile(parseTrainConfig, file, overrides, context.terminal);
-  const report = await train(config, surroundingsOf(context));
+  const { set, seed, output } = options;
+  const report = await train(file, {
+    ...stageOptions(context),
+    set: [...set, ...(seed === undefined ? [] : [`seed=${seed.at(-1)}`])],
+    ...(output !== undefined && { output }),
+  });
   const { folder, rowCount, stepCount, trainedTokenCount, developmentLoss, wasDone } = report;
   const loss = developmentLoss === undefined ? '' : `, development loss ${developmentLoss.toFixed(4)} nats per token`;
   printResult(
