@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { summariseRun } from '../src/evaluation/summarise-run.ts';
 import type { RunSummary } from '../src/evaluation/summary.ts';
+import { renderRuns } from '../src/report/render-runs.ts';
 import { renderJson, renderMarkdown, renderTerminal, tableLines } from '../src/report/render-text.ts';
 import { openingsText } from '../src/report/sections.ts';
 import type { Subject } from '../src/run-folder/arm.ts';
@@ -248,5 +249,20 @@ describe('the text of a report', () => {
       const counts = block.split('\n').map((line) => line.split(/(?<!\\)\|/).length);
       assert.equal(new Set(counts).size, 1, block.split('\n')[0]);
     }
+  });
+});
+
+describe('several runs together', () => {
+  it('stand beside each other with what their configs differ in, and are compared only over the same questions', async (t) => {
+    const first = await sampleRun(t);
+    const second = await sampleRun(t, { sources: ['none', 'confidence', 'gold'], compared: ['confidence'] });
+    const beside = async (runs: readonly (typeof first)[]) =>
+      Promise.all(runs.map(async (run) => ({ summary: await summariseRun(run), resolvedConfig: await run.resolvedConfig() })));
+    const text = renderRuns(await beside([first, second]));
+    assert.match(text, /^2 runs over the same 60 test questions/);
+    assert.match(text, /sources\[1\] +"teacher" +"confidence"/);
+    for (const line of text.split('\n').slice(1)) assert.ok(line.length <= 120, line);
+    const other = await sampleRun(t, { questionCount: 50 });
+    assert.match(renderRuns(await beside([first, other])), /over different test questions: .* must not be compared/);
   });
 });

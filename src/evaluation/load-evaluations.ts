@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { z } from 'zod';
+import { sha256 } from '../base/folders.ts';
 import { parseSubjectName, type Subject, subjectName } from '../run-folder/arm.ts';
 import type { RunManifest } from '../run-folder/manifest.ts';
 import type { RunFolder } from '../run-folder/run-folder.ts';
@@ -19,6 +20,7 @@ export interface Evaluation {
 export interface LoadedEvaluations {
   readonly evaluations: readonly Evaluation[];
   readonly questionCount: number;
+  readonly questionsHash: string;
   readonly warnings: readonly string[];
 }
 
@@ -49,9 +51,9 @@ export const loadEvaluations = async (run: RunFolder, manifest: RunManifest): Pr
 /** A question is the same where its id and its text are. */
 const keyOf = ({ id, questionHash }: { readonly id: string; readonly questionHash: string }): string => `${id}\n${questionHash}`;
 
-const onCommonQuestions = (found: readonly Evaluation[], warnings: string[]): Pick<LoadedEvaluations, 'evaluations' | 'questionCount'> => {
+const onCommonQuestions = (found: readonly Evaluation[], warnings: string[]): Omit<LoadedEvaluations, 'warnings'> => {
   const first = found[0];
-  if (first === undefined) return { evaluations: [], questionCount: 0 };
+  if (first === undefined) return { evaluations: [], questionCount: 0, questionsHash: sha256('') };
   const sets = found.flatMap(({ answers, likelihoods }) =>
     [answers, likelihoods ?? []].filter((rows) => rows.length > 0).map((rows) => new Set(rows.map(keyOf))),
   );
@@ -71,7 +73,7 @@ const onCommonQuestions = (found: readonly Evaluation[], warnings: string[]): Pi
     answers: ordered(evaluation.answers),
     likelihoods: evaluation.likelihoods === undefined ? undefined : ordered(evaluation.likelihoods),
   }));
-  return { evaluations, questionCount: common.length };
+  return { evaluations, questionCount: common.length, questionsHash: sha256(common.toSorted().join('\n\n')) };
 };
 
 const count = z.int().nonnegative().optional().catch(undefined);

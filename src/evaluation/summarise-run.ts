@@ -13,7 +13,7 @@ import { type EvaluationGroup, groupEvaluations, likelihoodTable, scoreTable, su
 /** Recomputes everything that a report says from the run's own files. A run that is not finished is summarised as far as it has come. */
 export const summariseRun = async (run: RunFolder): Promise<RunSummary> => {
   const manifest = await run.manifest();
-  const { evaluations, questionCount, warnings } = await loadEvaluations(run, manifest);
+  const { evaluations, questionCount, questionsHash, warnings } = await loadEvaluations(run, manifest);
   const edited = (await checkFiles(run, 'evaluations/')).filter(({ problem }) => problem === 'changed');
   const groups = orderGroups(groupEvaluations(evaluations), manifest);
   const labels = labelsOf(groups);
@@ -25,6 +25,7 @@ export const summariseRun = async (run: RunFolder): Promise<RunSummary> => {
     configHash: manifest.configHash,
     protocol: manifest.protocol,
     questionCount,
+    questionsHash,
     groups: questionCount === 0 ? [] : groups.map((group) => summariseGroup(group, labels.get(group.key) ?? group.key, manifest.protocol)),
     rows: groups.flatMap((group) => group.evaluations.map((evaluation) => rowOf(evaluation, groups, manifest))),
     comparisons,

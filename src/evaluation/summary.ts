@@ -15,6 +15,8 @@ export interface RunSummary {
   readonly protocol: Protocol;
   /** Questions that every row answered: all numbers are over these. */
   readonly questionCount: number;
+  /** SHA-256 over their ids and texts in order of id: runs with the same one were measured on the same questions. */
+  readonly questionsHash: string;
   /** The answer in one sentence, with its uncertainty. */
   readonly headline: string;
   /** Over seeds: one for each source × method × student, each untouched student, each teacher. */

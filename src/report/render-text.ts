@@ -42,7 +42,7 @@ export const tableLines = ({ columns, rows }: ReportTable, width: number): strin
 };
 
 /** Breaks at spaces; a longer word gets a line of its own. */
-const wrap = (text: string, width: number): string[] => {
+export const wrap = (text: string, width: number): string[] => {
   const lines: string[] = [];
   let line = '';
   for (const word of text.split(' ')) {

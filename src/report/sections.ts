@@ -50,6 +50,7 @@ const accuracySection = ({ groups, questionCount, protocol }: RunSummary): Repor
   return {
     heading: 'Accuracy',
     notes: [
+      ...(protocol.note === undefined ? [] : [protocol.note]),
       `${questionCount} questions of ${protocol.task}; ${protocol.primaryMeasure} decides, as declared in the config. Per cent with 95 % intervals: one seed Wilson's, several seeds over questions` +
         `${groups.some(({ strict }) => strict.generality === 'questions and seeds') ? ' and seeds' : ' (conditional on these seeds below five)'}.`,
       'in format: answers of the form that the instruction asks for; right of those: strictly right among them; cut off: by the token limit' +

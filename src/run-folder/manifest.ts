@@ -45,6 +45,8 @@ const protocolSchema = z.strictObject({
   /** Sources whose difference to the baseline is the declared family of comparisons; every other comparison is exploratory. */
   compared: z.array(z.string()),
   testQuestionCount: z.int().nonnegative(),
+  /** What the config says that the run is and is not: stands above its numbers. */
+  note: z.string().exactOptional(),
 });
 
 const manifestSchema = z.strictObject({

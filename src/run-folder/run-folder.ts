@@ -17,6 +17,8 @@ export interface RunFolder {
   readonly paths: RunPaths;
   /** The manifest as it is on disk now. */
   manifest(): Promise<RunManifest>;
+  /** The config with every default filled in. */
+  resolvedConfig(): Promise<Json>;
   /** Replaces the manifest by `change` of it, whole or not at all; changes of one process happen one after the other. */
   update(change: (manifest: RunManifest) => RunManifest): Promise<void>;
   /** Records something that a reader of the report must know. The same words of the same stage are recorded once. */
@@ -137,6 +139,11 @@ const runFolderAt = (path: string, now: () => Date): RunFolder => {
     name: basename(path),
     paths,
     manifest,
+    resolvedConfig: async () => {
+      const value = parseJson((await readIfThere(paths.resolvedConfig)) ?? '');
+      if (value === undefined) throw new UserError(`${paths.resolvedConfig} is missing or damaged: the run cannot say what it was.`);
+      return value;
+    },
     update,
     warn: (stage, message) =>
       update((before) =>
