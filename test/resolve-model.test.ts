@@ -286,7 +286,10 @@ describe('the token', () => {
 
 describe('what is no model', () => {
   it('a name that nobody has', () =>
-    withHub(repository, (_, resolve) => assert.rejects(resolve('ada/tiny-lama'), refusal('no model ada/tiny-lama', '/ada/tiny-lama'))));
+    withHub(repository, async (_, resolve, cacheFolder) => {
+      await assert.rejects(resolve('ada/tiny-lama'), refusal('no model ada/tiny-lama', '/ada/tiny-lama'));
+      assert.deepEqual(await readdir(cacheFolder), [], 'it leaves nothing in the cache');
+    }));
 
   it('a repository without weights that retort reads: what was looked for, and what is there', () =>
     withHub({ 'config.json': config, 'pytorch_model.bin': 'x' }, async (_, resolve, cacheFolder) => {

@@ -57,7 +57,6 @@ export const resolveModel = async (reference: string, options: ResolveOptions = 
   const store = join(cacheFolder, 'models', parsed.name.replace('/', '--'));
   if (options.offline === true || (environment.HF_HUB_OFFLINE ?? '0') !== '0') return fromCache(parsed, store, environment);
   const connection = connectToHub({ environment, hubUrl: options.hubUrl, fetch: options.fetch, signal: options.signal });
-  const lock = await waitForLock(store, options);
   try {
     return await download(parsed, store, connection, environment, options);
   } catch (error) {
@@ -66,8 +65,6 @@ export const resolveModel = async (reference: string, options: ResolveOptions = 
     if (cached === undefined) throw error;
     options.onWarning?.(`${error.message} Using the copy in the cache, ${cached}.`);
     return cached;
-  } finally {
-    await lock.release();
   }
 };
 
@@ -94,16 +91,23 @@ const download = async (
   const commit = await commitOf(reference, store, connection, options);
   const folder = join(store, commit);
   const files = await listingOf(reference, commit, folder, connection, options);
-  const shared = await completeModel(huggingFaceSnapshot(reference, commit, environment), reference, files);
-  if ('path' in shared) return shared.path;
+  for (const place of [folder, huggingFaceSnapshot(reference, commit, environment)]) {
+    const found = await completeModel(place, reference, files);
+    if ('path' in found) return found.path;
+  }
+  const { onProgress, sleep, signal } = options;
   const fetchFile = async (file: HubFile) => {
     if (await isDownloaded(folder, file)) return;
-    const { onProgress, sleep, signal } = options;
     await downloadHubFile(file, pathWithin(folder, file.path), { reference, commit, connection, onProgress, sleep, signal });
   };
   const wanted = neededFiles(reference, files);
-  for (const file of wanted.files) await fetchFile(file);
-  for (const file of await shardFiles(folder, wanted, files, reference)) await fetchFile(file);
+  const lock = await waitForLock(store, options);
+  try {
+    for (const file of wanted.files) await fetchFile(file);
+    for (const file of await shardFiles(folder, wanted, files, reference)) await fetchFile(file);
+  } finally {
+    await lock.release();
+  }
   return wanted.gguf === undefined ? folder : join(folder, wanted.gguf);
 };
 
