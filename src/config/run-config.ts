@@ -61,6 +61,7 @@ const givenSchema = (context: ConfigContext) =>
     name: patternText(/^[A-Za-z0-9][\w.-]*$/, 'letters and digits, with -, _ or . between them').describe(
       "The run's name, and its folder's.",
     ),
+    note: z.string().min(1).exactOptional().describe('What the run is, and what it is not: stands above its numbers.'),
     output: pathText(context, "The run's folder; without it, runs/NAME where the command is given.").exactOptional(),
     seeds: z.array(z.int().min(0)).min(1).default([0]).describe('One student is trained for each arm and seed.'),
     task: taskSchema(context),

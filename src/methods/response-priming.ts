@@ -134,6 +134,7 @@ const beginningOf = ({ config, configText }: RunOptions, task: Task, { versions 
     baseline: config.comparison.baseline,
     compared: [...config.comparison.compared],
     testQuestionCount: config.task.test.limit ?? 0,
+    ...(config.note !== undefined && { note: config.note }),
   },
   plannedStages: [
     ...config.arms.map(({ name }) => stageNames.collect(name)),
