@@ -1,15 +1,61 @@
 /**
- * retort as a library: the stages that the command runs, and what they are made of.
+ * retort as a library: the stages that the command runs, and what they are made of. A name that is exported here keeps its meaning within a
+ * major version; anything else may change.
  * @module
  */
 
+// Errors
 export { InternalError, UserError } from './base/errors.ts';
+// Configs
 export { type ConfigSurroundings, type ParsedConfig, parseRunConfig, parseTrainConfig } from './config/parse-config.ts';
 export { ConfigError, type ConfigProblem } from './config/problem.ts';
 export type { RunConfig } from './config/run-config.ts';
 export type { TrainConfig } from './config/train-config.ts';
+// Engines and models
 export { createEngine } from './engines/create-engine.ts';
 export type * from './engines/engine.ts';
+export { type ScoredAnswer, scoreAnswers } from './evaluation/score-answers.ts';
+export { summariseRun } from './evaluation/summarise-run.ts';
+export type { RunSummary } from './evaluation/summary.ts';
+export {
+  type AnswerSummary,
+  type EvaluateModelOptions as EvaluateOptions,
+  evaluateModel as evaluate,
+  type ModelEvaluation,
+  meanLogLikelihood,
+  summariseAnswers,
+} from './methods/evaluate-model.ts';
+export { type Completion, type GenerateOptions, type GenerateReport, generate } from './methods/generate.ts';
+export { type LocalModel, type LocalModelOptions, openLocalModel } from './methods/local-model.ts';
+export { type RunOptions, runResponsePriming } from './methods/response-priming.ts';
+// Stages, each as its command does it
+export { collect, type RunResult, run, type StageOptions, train } from './methods/stages.ts';
+export type { StageProgress, Surroundings } from './methods/surroundings.ts';
+export type { TrainReport } from './methods/train.ts';
+export { primedMessages, studentMessages } from './priming/primed-messages.ts';
 export { strategies } from './priming/strategies.ts';
 export type { PrimingStrategy } from './priming/strategy.ts';
+export { renderJson, renderMarkdown, renderTerminal } from './report/render-text.ts';
+// Answers
+export { CollectionStoppedError, type CollectOptions, collect as collectResponses } from './responses/collect.ts';
+export type { Response } from './responses/response.ts';
+export { readResponses, storeResponses } from './responses/response-store.ts';
+export { goldResponses, shuffledResponses } from './responses/sources.ts';
+// Runs and what they found
+export { openRun, type RunFolder } from './run-folder/run-folder.ts';
+// Tasks and priming
 export * from './tasks/index.ts';
+// Teachers: one's own is an object with `generate`
+export { type AiSdkTeacherOptions, aiSdkTeacher } from './teachers/ai-sdk.ts';
+export { type EngineTeacherOptions, engineTeacher } from './teachers/engine.ts';
+export { type FakeTeacher, type FakeTeacherOptions, fakeTeacher } from './teachers/fake.ts';
+export { type FaultServer, type FaultServerOptions, startFaultServer } from './teachers/fault-server.ts';
+export { type OpenAiCompatibleOptions, openAiCompatibleTeacher } from './teachers/openai-compatible.ts';
+export { recordedTeacher } from './teachers/recorded.ts';
+export type * from './teachers/teacher.ts';
+export { TeacherError } from './teachers/teacher-error.ts';
+export { createModelText, loadModelText, type ModelText } from './text/model-text.ts';
+export { type Adapter, readAdapter, writeAdapter } from './weights/adapter.ts';
+export { type ModelFolder, openModelFolder } from './weights/model-folder.ts';
+export { writeMerged } from './weights/model-writer.ts';
+export { resolveModel } from './weights/resolve-model.ts';
