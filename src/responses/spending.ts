@@ -1,13 +1,8 @@
 import { UserError } from '../base/errors.ts';
+import type { Prices } from '../teachers/prices.ts';
 import type { Usage } from '../teachers/teacher.ts';
 
-/** US dollars per million tokens. */
-export interface Prices {
-  readonly inputPerMillion: number;
-  readonly outputPerMillion: number;
-  /** Of prompt tokens that the provider had cached; those cost as much as others when absent. */
-  readonly cachedInputPerMillion?: number | undefined;
-}
+export type { Prices };
 
 /** The most that a folder of answers may cost, over all runs that added to it. */
 export interface Budget {

@@ -6,10 +6,11 @@ export interface TermsNote {
   readonly note: string;
 }
 
+/** A host of this domain, or a provider of the AI SDK by its name (`openai`, `openai.chat`). */
 const hostIs =
-  (...hosts: readonly string[]) =>
+  (domain: string, sdkName: string) =>
   ({ provider = '' }: TeacherIdentity): boolean =>
-    hosts.some((host) => provider === host || provider.startsWith(`${host}.`) || provider.endsWith(`.${host}`));
+    provider === domain || provider.endsWith(`.${domain}`) || (provider.split('.').length <= 2 && provider.split('.')[0] === sdkName);
 
 const modelIs =
   (pattern: RegExp) =>
@@ -19,7 +20,7 @@ const modelIs =
 /** As of the end of 2025, from the providers' public terms. */
 const termsNotes: readonly TermsNote[] = [
   {
-    applies: hostIs('api.openai.com', 'openai', 'openai.azure.com'),
+    applies: (identity) => hostIs('api.openai.com', 'openai')(identity) || hostIs('openai.azure.com', 'azure')(identity),
     note: "OpenAI's terms restrict using output to develop models that compete with OpenAI.",
   },
   {
