@@ -62,6 +62,8 @@ const groups = (room: number, random: Random): StoryNumbers | undefined => {
   return m === undefined ? undefined : { n, m };
 };
 
+const swapped = (numbers: StoryNumbers | undefined): StoryNumbers | undefined => numbers && { n: numbers.m, m: numbers.n };
+
 /** How a story begins: the first value and, in most rows, the first calculation. */
 export const openings: readonly StoryEvent[] = [
   {
@@ -94,24 +96,24 @@ export const openings: readonly StoryEvent[] = [
   },
   {
     name: 'more-than',
-    wordings: ['{B} has {n} {things}. {A} has {m} more than {B}.', '{A} has {m} more {things} than {B}, who has {n}.'],
+    wordings: ['{B} has {n} {things}. {A} has {m} more than {B}.', '{B} has {n} {things}, and {A} has {m} more.'],
     draw: (_, random) => ({ n: 2 + random.integer(12), m: 2 + random.integer(10) }),
     calculate: (_, { n, m }) => [calculation(n, '+', m)],
     reasons: ['{A} has {m} more than {B}'],
   },
   {
     name: 'fewer-than',
-    wordings: ['{B} has {n} {things}. {A} has {m} fewer than {B}.', '{A} has {m} fewer {things} than {B}, who has {n}.'],
+    wordings: ['{B} has {n} {things}. {A} has {m} fewer than {B}.', '{B} has {n} {things}, and {A} has {m} fewer.'],
     draw: (_, random) => ({ n: 13 + random.integer(18), m: 2 + random.integer(9) }),
     calculate: (_, { n, m }) => [calculation(n, '-', m)],
     reasons: ['{A} has {m} fewer than {B}'],
   },
   {
     name: 'times-as-many',
-    wordings: ['{B} has {m} {things}. {A} has {n} times as many.', '{A} has {n} times as many {things} as {B}, who has {m}.'],
-    draw: (_, random) => groups(largestNumber, random),
+    wordings: ['{B} has {n} {things}. {A} has {m} times as many.', '{B} has {n} {things}, and {A} has {m} times as many.'],
+    draw: (_, random) => swapped(groups(largestNumber, random)),
     calculate: (_, { n, m }) => [calculation(n, '*', m)],
-    reasons: ['{A} has {n} times {m}'],
+    reasons: ['{A} has {m} times {n}'],
   },
 ];
 
