@@ -117,6 +117,8 @@ const sendBytes = (bytes: Buffer, request: IncomingMessage, response: ServerResp
   const part = bytes.subarray(begin, end);
   response.writeHead(range === null ? 200 : 206, {
     etag: `"${sha256(bytes)}"`,
+    // With it the client goes to the storage's own address, as it does with the hub's real one.
+    'x-cache': 'Hit from cloudfront',
     'content-length': part.length,
     ...(range === null ? {} : { 'content-range': `bytes ${begin}-${end - 1}/${bytes.length}` }),
   });

@@ -1,5 +1,5 @@
 import { type FileHandle, mkdtemp, open, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { UserError } from '../base/errors.ts';
 import { DiskFullError, diskErrorOf, hasCode, makeFolder, sha256 } from '../base/folders.ts';
@@ -55,7 +55,7 @@ type Index = z.infer<typeof indexSchema>;
  * entry appears whole or not at all, also when two processes make it at once. Integer tensors (position ids) are left out.
  */
 export const prepareWeights = async (source: TensorSource, options: PrepareOptions = {}): Promise<PreparedWeights> => {
-  const cache = join(options.cacheFolder ?? defaultCacheFolder(), 'weights');
+  const cache = resolve(options.cacheFolder ?? defaultCacheFolder(), 'weights'); // ONNX Runtime wants to be told a whole path
   const now = options.now ?? Date.now;
   const fingerprint = await source.fingerprint();
   const key = sha256(`${formatVersion}\n${fingerprint}`).slice(0, 32);
