@@ -13,6 +13,8 @@ export const slowTests: Readonly<Record<string, TierName>> = {
   'architecture.test.ts': 'architecture',
   'cli.test.ts': 'methods',
   'package.test.ts': 'package',
+  'readme.test.ts': 'methods',
+  'quickstart-run.test.ts': 'methods',
 };
 
 export interface Tier {
