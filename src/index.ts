@@ -14,7 +14,17 @@ export type { TrainConfig } from './config/train-config.ts';
 // Engines and models
 export { createEngine } from './engines/create-engine.ts';
 export type * from './engines/engine.ts';
+export { checkRun, describeCheck, isSound, type RunCheck } from './evaluation/check-run.ts';
+export { type AnswerComparison, type CompareAnswersOptions, compareAnswers } from './evaluation/compare-answers.ts';
+export { compareLikelihoods, compareScores, type PairCounts, type PairedDifference, pairCounts } from './evaluation/compare-arms.ts';
+export { crossedMean, type MeanEstimate, type MeanOptions, type SeedTable } from './evaluation/crossed.ts';
+export { detectableDifference, detectableFrom } from './evaluation/detectable.ts';
+export { holm } from './evaluation/holm.ts';
+export { planStudy, type StudyPlan } from './evaluation/plan.ts';
+export { type Interval, wilsonInterval } from './evaluation/proportion.ts';
+export { type AnswerFile, readAnswerFile } from './evaluation/read-answer-file.ts';
 export { type ScoredAnswer, scoreAnswers } from './evaluation/score-answers.ts';
+export { exactSignFlipTest, mcnemarTest } from './evaluation/sign-flip.ts';
 export { summariseRun } from './evaluation/summarise-run.ts';
 export type { RunSummary } from './evaluation/summary.ts';
 export {
@@ -29,13 +39,15 @@ export { type Completion, type GenerateOptions, type GenerateReport, generate } 
 export { type LocalModel, type LocalModelOptions, openLocalModel } from './methods/local-model.ts';
 export { type RunOptions, runResponsePriming } from './methods/response-priming.ts';
 // Stages, each as its command does it
-export { collect, type RunResult, run, type StageOptions, train } from './methods/stages.ts';
+export { collect, planRun, type RunResult, run, type StageOptions, train } from './methods/stages.ts';
 export type { StageProgress, Surroundings } from './methods/surroundings.ts';
 export type { TrainReport } from './methods/train.ts';
 export { primedMessages, studentMessages } from './priming/primed-messages.ts';
 export { strategies } from './priming/strategies.ts';
 export type { PrimingStrategy } from './priming/strategy.ts';
+export { renderComparison } from './report/render-comparison.ts';
 export { renderJson, renderMarkdown, renderTerminal } from './report/render-text.ts';
+export { type WrittenReport, writeReport } from './report/write-report.ts';
 // Answers
 export { CollectionStoppedError, type CollectOptions, collect as collectResponses } from './responses/collect.ts';
 export type { Response } from './responses/response.ts';

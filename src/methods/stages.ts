@@ -4,10 +4,12 @@ import { messageOf, UserError } from '../base/errors.ts';
 import { hasCode } from '../base/folders.ts';
 import type { ConfigSource } from '../config/config-text.ts';
 import { type ConfigSurroundings, type ParsedConfig, parseRunConfig, parseTrainConfig } from '../config/parse-config.ts';
+import { planStudy, type StudyPlan } from '../evaluation/plan.ts';
 import type { RunSummary } from '../evaluation/summary.ts';
 import { currentVersions } from '../run-folder/versions.ts';
 import type { Environment } from '../teachers/provider-keys.ts';
 import { resolveModel } from '../weights/resolve-model.ts';
+import { questionsOf } from './questions.ts';
 import { collectForRun, type RunOptions, runResponsePriming } from './response-priming.ts';
 import type { StageProgress, Surroundings } from './surroundings.ts';
 import { type TrainReport, train as trainStudent } from './train.ts';
@@ -47,6 +49,19 @@ export interface RunResult {
 export const run = async (configFile: string, options: StageOptions = {}): Promise<RunResult> => {
   const given = runOptions(configFile, options);
   return { folder: given.folder, summary: await runResponsePriming(given, await surroundingsOf(options)) };
+};
+
+/**
+ * What `retort run --plan` does: how small a difference this run could find. The test questions are counted, not looked at.
+ *
+ * @example
+ * const { rows } = await planRun('quickstart/quickstart.yaml');
+ */
+export const planRun = async (configFile: string, options: StageOptions = {}): Promise<StudyPlan> => {
+  const { config } = runOptions(configFile, options);
+  const { task, seeds, comparison } = config;
+  const questionCount = task.test.limit ?? (await (await questionsOf(task)).openTest()).length;
+  return planStudy({ questionCount, seedCount: seeds.length, comparedCount: comparison.compared.length });
 };
 
 /** What `retort collect` does: the first step of a run by itself, in the run's folder. */

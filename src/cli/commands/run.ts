@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import { collect, run, type StageOptions } from '../../methods/stages.ts';
+import { collect, planRun, run, type StageOptions } from '../../methods/stages.ts';
+import { renderPlan } from '../../report/render-plan.ts';
 import { renderTerminal } from '../../report/render-text.ts';
 import { type Act, type CommandContext, printResult } from '../command-context.ts';
 import { addConfigOptions, type ConfigOptions } from '../config-options.ts';
@@ -11,7 +12,9 @@ export const addRun = (program: Command, act: Act): void => {
   const command = program
     .command('run')
     .description('all of it: prime a teacher, collect, fine-tune a student for each source of answers, measure, compare');
-  addConfigOptions(command, 'seeds').action(act(runCommand));
+  addConfigOptions(command, 'seeds')
+    .option('--plan', 'only says how small a difference this run could find', false)
+    .action(act(runCommand));
 };
 
 export const addCollect = (program: Command, act: Act): void => {
@@ -21,7 +24,16 @@ export const addCollect = (program: Command, act: Act): void => {
   addConfigOptions(command, 'seeds').action(act(collectCommand));
 };
 
-const runCommand = async (context: CommandContext, file: string, options: ConfigOptions): Promise<void> => {
+interface RunCommandOptions extends ConfigOptions {
+  readonly plan: boolean;
+}
+
+const runCommand = async (context: CommandContext, file: string, options: RunCommandOptions): Promise<void> => {
+  if (options.plan) {
+    const plan = await planRun(file, optionsOf(context, options));
+    printResult(context, plan, renderPlan(plan, reportWidth(context.terminal)));
+    return;
+  }
   const { folder, summary } = await run(file, optionsOf(context, options));
   context.progress.end();
   const text = renderTerminal(summary, reportWidth(context.terminal));
