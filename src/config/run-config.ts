@@ -1,6 +1,7 @@
 import { basename } from 'node:path';
 import { z } from 'zod';
 import { nearestName } from '../base/errors.ts';
+import { collectionSchema } from '../responses/collection-config.ts';
 import { armsSchema } from './arm-config.ts';
 import type { ConfigContext } from './config-context.ts';
 import { pathText } from './path-text.ts';
@@ -67,6 +68,7 @@ const givenSchema = (context: ConfigContext) =>
     task: taskSchema(context),
     teacher: teacherSection(context).exactOptional(),
     sampling: samplingSchema.prefault({}),
+    collection: collectionSchema.prefault({}),
     student: studentSchema(context),
     training: trainingSchema.prefault({}),
     search: searchSchema.exactOptional(),

@@ -5,11 +5,13 @@ import type { RunConfig } from '../config/run-config.ts';
 import { strategies } from '../priming/strategies.ts';
 import { collect } from '../responses/collect.ts';
 import type { Response } from '../responses/response.ts';
-import { readResponses, storeResponses } from '../responses/response-store.ts';
+import { readResponses, readSpending, storeResponses } from '../responses/response-store.ts';
 import { goldResponses, shuffledResponses } from '../responses/sources.ts';
+import { addSpending, nothingSpent, type Spending } from '../responses/spending.ts';
 import type { RunFolder } from '../run-folder/run-folder.ts';
 import { type CollectFacts, runStage, stageNames } from '../run-folder/stage.ts';
 import type { Example, Task } from '../tasks/task.ts';
+import { listedPrices } from '../teachers/prices.ts';
 import { recordedTeacher } from '../teachers/recorded.ts';
 import type { Teacher } from '../teachers/teacher.ts';
 import type { Surroundings } from './surroundings.ts';
@@ -43,6 +45,8 @@ export const collectSource = async (arm: ArmConfig, options: SourceOptions): Pro
     }
     const teacher = arm.kind === 'recorded' ? await recordedTeacher(arm.file) : await openTeacher();
     const { answersPerQuestion, accept, ...sampling } = config.sampling;
+    const { budget, limits, retryFailed } = config.collection;
+    const prices = config.collection.prices ?? (await listedPrices(teacher.identity));
     try {
       const report = await collect({
         examples,
@@ -54,6 +58,12 @@ export const collectSource = async (arm: ArmConfig, options: SourceOptions): Pro
         sampling,
         samplesPerQuestion: answersPerQuestion,
         accept,
+        retryFailed,
+        budget,
+        limits,
+        // The budget is the run's: what other arms' answers cost counts, too.
+        spentElsewhere: await spentByOthers(arm, options),
+        ...(prices !== undefined && { prices }),
         folder,
         onProgress: ({ doneCount, wantedCount, failedCount, lastProblem }) =>
           surroundings.onProgress?.(`collect ${arm.name}`, {
@@ -64,6 +74,12 @@ export const collectSource = async (arm: ArmConfig, options: SourceOptions): Pro
         onWarning: (message) => void warn(message),
         ...(surroundings.signal !== undefined && { signal: surroundings.signal }),
       });
+      if (report.failedCount > 0) {
+        const reasons = Object.entries(report.failures).map(([reason, count]) => `${count} ${reason}`);
+        await warn(
+          `${report.failedCount} of ${report.wantedCount} questions have no usable answer (${reasons.join(', ')}). Set collection.retryFailed to ask them again.`,
+        );
+      }
       return {
         files: [folder],
         facts: {
@@ -85,6 +101,11 @@ export const collectSource = async (arm: ArmConfig, options: SourceOptions): Pro
   return readResponses(folder, { keys });
 };
 
+const spentByOthers = async (arm: ArmConfig, { config, run }: SourceOptions): Promise<Spending> => {
+  const others = config.arms.filter(({ name }) => name !== arm.name);
+  return (await Promise.all(others.map(({ name }) => readSpending(join(run.paths.responses, name))))).reduce(addSpending, nothingSpent);
+};
+
 const stored = async (folder: string, responses: readonly Response[]) => {
   await storeResponses(folder, responses);
   const facts: CollectFacts = { keptCount: responses.length, failedCount: 0, rejectedCount: 0 };
@@ -97,6 +118,8 @@ const sourceKey = async (arm: ArmConfig, { config, task, examples }: SourceOptio
   ...(arm.kind === 'recorded' && { fileHash: await sha256OfFile(arm.file) }),
   teacher: arm.kind === 'strategy' ? JSON.stringify(config.teacher) : '',
   sampling: { ...config.sampling },
+  // Switched on, a finished stage asks again for what failed, and for nothing else.
+  ...(config.collection.retryFailed && { retryFailed: true }),
   instruction: task.instruction,
   questions: examples.map(({ id, question, solution }) => [id, question, solution]),
 });

@@ -7,6 +7,7 @@ import type { PlannedAnswer } from './collection-plan.ts';
 import type { CollectionTally } from './collection-report.ts';
 import { responseOf } from './response-of.ts';
 import type { ResponseStore } from './response-store.ts';
+import { addSpending, nothingSpent } from './spending.ts';
 
 /** How a collection is stopped: first nothing new is asked, then requests under way are given up. Whoever starts it ends it. */
 interface Stopping {
@@ -47,9 +48,10 @@ export const askAll = async (
   tally: CollectionTally,
 ): Promise<void> => {
   const { teacher, clock = systemClock, random = randomFrom(options.sampling.seed, 'waits'), concurrency = teacher.concurrency } = options;
-  const { limits = {}, budget = {}, prices } = options;
+  const { limits = {}, budget = {}, prices, spentElsewhere = nothingSpent } = options;
+  const spentBefore = addSpending(store.spent(), spentElsewhere);
   const policy = { ...defaultRetryPolicy, ...options.retries };
-  const admitted = admission({ clock, random, patienceMs: policy.patienceMs, limits, budget, prices, spentBefore: store.spent() });
+  const admitted = admission({ clock, random, patienceMs: policy.patienceMs, limits, budget, prices, spentBefore });
   const { stop, hangUp, end } = startStopping(options.signal, options.graceMs ?? 20_000, clock);
   let firstError: { readonly thrown: unknown } | undefined;
   let nextIndex = 0;

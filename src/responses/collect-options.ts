@@ -7,7 +7,7 @@ import type { CollectionPlanOptions } from './collection-plan.ts';
 import type { CollectionReport } from './collection-report.ts';
 import type { AcceptableFinish } from './judge.ts';
 import type { Limits } from './rate-limiter.ts';
-import type { Budget, Prices } from './spending.ts';
+import type { Budget, Prices, Spending } from './spending.ts';
 
 export interface CollectOptions extends CollectionPlanOptions {
   readonly teacher: Teacher;
@@ -26,6 +26,8 @@ export interface CollectOptions extends CollectionPlanOptions {
   readonly limits?: Limits;
   /** The most that this folder's answers may cost, earlier runs included. Reached: a CollectionStoppedError says what there is. */
   readonly budget?: Budget;
+  /** What answers in other folders cost that share the budget. */
+  readonly spentElsewhere?: Spending;
   /** What the teacher's tokens cost; wanted for a budget in dollars. */
   readonly prices?: Prices;
   readonly clock?: Clock;

@@ -120,6 +120,15 @@ export const readResponses = async (folder: string, options: ReadResponsesOption
   return ordered.filter((response) => statuses.includes(response.status) && (source === undefined || response.source === source));
 };
 
+/** What the answers of a folder cost; nothing where there is no folder. */
+export const readSpending = async (folder: string): Promise<Spending> => {
+  const path = responsesFile(folder);
+  if (!(await isFile(path))) return nothingSpent;
+  let spent = nothingSpent;
+  for await (const { line, value } of readJsonLines(path)) spent = addSpending(spent, spendingOf(parseResponse(value, `${path}:${line}`)));
+  return spent;
+};
+
 /** Adds answers that were not asked for one by one (gold, shuffled) to a folder. Those that are there already are left as they are. */
 export const storeResponses = async (folder: string, responses: readonly Response[]): Promise<void> => {
   const store = await openResponseStore(folder);
