@@ -7,45 +7,71 @@ export interface Pick {
 }
 
 /**
- * The next token from logits: the likeliest at temperature 0 (the first of equals), else one drawn from softmax(logits / temperature) cut
- * to its likeliest tokens whose probabilities reach `topP` (Holtzman et al. 2020).
+ * The next token from log-probabilities (at temperature 1): the likeliest at temperature 0 (the first of equals), else one drawn from
+ * softmax(log p / temperature) cut to its likeliest tokens whose probabilities reach `topP` (Holtzman et al. 2020).
  */
-export const pickToken = (logits: Float32Array, { temperature, topP }: { temperature: number; topP: number }, random: Random): Pick => {
+export const pickToken = (
+  logProbabilities: Float32Array,
+  { temperature, topP }: { temperature: number; topP: number },
+  random: Random,
+): Pick => {
+  const token = temperature === 0 ? likeliest(logProbabilities) : drawToken(logProbabilities, temperature, topP, random);
+  return { token, logProbability: logProbabilities[token] as number };
+};
+
+const likeliest = (logProbabilities: Float32Array): number => {
   let best = 0;
-  for (let token = 1; token < logits.length; token++) if ((logits[token] as number) > (logits[best] as number)) best = token;
-  const greatest = logits[best] as number;
-  let sum = 0;
-  for (let token = 0; token < logits.length; token++) sum += Math.exp((logits[token] as number) - greatest);
-  const logSum = greatest + Math.log(sum);
-  const token = temperature === 0 ? best : drawToken(logits, greatest, temperature, topP, random);
-  return { token, logProbability: (logits[token] as number) - logSum };
-};
-
-const drawToken = (logits: Float32Array, greatest: number, temperature: number, topP: number, random: Random): number => {
-  const weights = Float64Array.from(logits, (logit) => Math.exp((logit - greatest) / temperature));
-  const total = weights.reduce((sum, weight) => sum + weight, 0);
-  const order = topP < 1 ? nucleus(weights, total * topP) : undefined;
-  let rest = random.uniform() * (order === undefined ? total : order.reduce((sum, token) => sum + (weights[token] as number), 0));
-  const candidates = order ?? weights.keys();
-  let last = 0;
-  for (const token of candidates) {
-    last = token;
-    rest -= weights[token] as number;
-    if (rest < 0) break;
+  let greatest = logProbabilities[0] as number;
+  for (let token = 1; token < logProbabilities.length; token++) {
+    const value = logProbabilities[token] as number;
+    if (value > greatest) {
+      greatest = value;
+      best = token;
+    }
   }
-  return last;
+  return best;
 };
 
-/** The likeliest tokens, in falling order, up to the first that brings their weights to `mass`. */
-const nucleus = (weights: Float64Array, mass: number): number[] => {
-  // Few tokens hold the mass: sorting those above a falling threshold is far cheaper than sorting the vocabulary.
-  for (let threshold = 1e-3; ; threshold *= 1e-3) {
+/**
+ * Weights below e^−30 of the likeliest token's are taken for 0: a vocabulary of a million of them would change a probability by 1e-7, less
+ * than float32 logits leave certain, and most tokens then cost no exponential.
+ */
+const negligible = -30;
+
+const drawToken = (logProbabilities: Float32Array, temperature: number, topP: number, random: Random): number => {
+  const greatest = logProbabilities[likeliest(logProbabilities)] as number;
+  const floor = greatest + negligible * temperature;
+  const candidates: number[] = [];
+  const weights: number[] = [];
+  let total = 0;
+  for (let token = 0; token < logProbabilities.length; token++) {
+    const value = logProbabilities[token] as number;
+    if (value < floor) continue;
+    const weight = Math.exp((value - greatest) / temperature);
+    candidates.push(token);
+    weights.push(weight);
+    total += weight;
+  }
+  const kept = topP < 1 ? nucleus(weights, total * topP) : weights.keys().toArray();
+  let rest = random.uniform() * kept.reduce((sum, index) => sum + (weights[index] as number), 0);
+  for (const index of kept) {
+    rest -= weights[index] as number;
+    if (rest < 0) return candidates[index] as number;
+  }
+  // Rounding may leave a trace of the last interval.
+  return candidates[kept.at(-1) as number] as number;
+};
+
+/** Indices of the greatest weights, in falling order, up to the first that brings their sum to `mass`. */
+const nucleus = (weights: readonly number[], mass: number): number[] => {
+  // Few tokens hold the mass: sorting those above a falling threshold is far cheaper than sorting all.
+  for (let threshold = 1e-2; ; threshold *= 1e-2) {
     const candidates: number[] = [];
-    for (let token = 0; token < weights.length; token++) if ((weights[token] as number) >= threshold) candidates.push(token);
+    for (let index = 0; index < weights.length; index++) if ((weights[index] as number) >= threshold) candidates.push(index);
     candidates.sort((a, b) => (weights[b] as number) - (weights[a] as number) || a - b);
     let sum = 0;
-    for (const [count, token] of candidates.entries()) {
-      sum += weights[token] as number;
+    for (const [count, index] of candidates.entries()) {
+      sum += weights[index] as number;
       if (sum >= mass) return candidates.slice(0, count + 1);
     }
     if (candidates.length === weights.length) return candidates;

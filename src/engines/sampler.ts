@@ -56,14 +56,14 @@ export const sampleAll = async (
   const places: (Running | undefined)[] = Array.from({ length: batch });
 
   /** Takes the next token into a sequence; true when that ended it. */
-  const advance = (running: Running, logits: Float32Array): boolean => {
-    const { token, logProbability } = pickToken(logits, options, running.random);
+  const advance = (running: Running, logProbabilities: Float32Array): boolean => {
+    const { token, logProbability } = pickToken(logProbabilities, options, running.random);
     running.tokens.push(token);
     running.logProbabilities.push(logProbability);
     const stopped = options.endTokens.includes(token);
     if (!stopped && running.tokens.length < options.maximumTokens) return false;
-    const { tokens, logProbabilities } = running;
-    const sample: Sample = { tokens, logProbabilities, finishReason: stopped ? 'stop' : 'length' };
+    const { tokens, logProbabilities: drawn } = running;
+    const sample: Sample = { tokens, logProbabilities: drawn, finishReason: stopped ? 'stop' : 'length' };
     samples[running.requestIndex] = sample;
     onSample?.(running.requestIndex, sample);
     return true;
@@ -82,17 +82,17 @@ export const sampleAll = async (
           logProbabilities: [],
           length: next.request.tokens.length,
         };
-        const logits = await prefill(programs, next.request.tokens, cache, place);
-        if (advance(running, logits)) clearPlace(cache, place);
+        const predicted = await prefill(programs, next.request.tokens, cache, place);
+        if (advance(running, predicted)) clearPlace(cache, place);
         else places[place] = running;
       }
     }
     if (places.every((place) => place === undefined)) return samples;
-    const logits = await decode(programs, program, cache, places);
+    const predicted = await decode(programs, program, cache, places);
     places.forEach((running, place) => {
       if (running === undefined) return;
       running.length++;
-      const own = logits.subarray(place * decoder.vocabularySize, (place + 1) * decoder.vocabularySize);
+      const own = predicted.subarray(place * decoder.vocabularySize, (place + 1) * decoder.vocabularySize);
       if (!advance(running, own)) return;
       places[place] = undefined;
       clearPlace(cache, place);
@@ -117,7 +117,7 @@ const clearPlace = ({ mask, capacity }: Cache, place: number): void => {
   mask.fill(masked, place * capacity, (place + 1) * capacity);
 };
 
-/** Runs a prompt, lays its keys and values into a place of the cache, and returns the logits after its last token. */
+/** Runs a prompt, lays its keys and values into a place of the cache, and returns the log-probabilities after its last token. */
 const prefill = async (programs: SamplerPrograms, tokens: readonly number[], cache: Cache, place: number): Promise<Float32Array> => {
   const { decoder } = programs;
   const sequence = lengthBucket(tokens.length);
@@ -130,12 +130,12 @@ const prefill = async (programs: SamplerPrograms, tokens: readonly number[], cac
     sources: { dataType: 'int32', shape: [1], data: Int32Array.of(tokens.length - 1) },
   });
   layIntoCache(decoder, outputs, { cache, place, from: 0, sequence, position: 0, count: tokens.length });
-  return (outputs.logits as HostTensor).data as Float32Array;
+  return (outputs.logProbabilities as HostTensor).data as Float32Array;
 };
 
 /**
  * One step for every place; places that are empty compute something that nobody reads. The new keys and values are laid into the cache.
- * Returns logits, [batch · vocabulary].
+ * Returns log-probabilities, [batch · vocabulary].
  */
 const decode = async (
   programs: SamplerPrograms,
@@ -155,7 +155,7 @@ const decode = async (
     if (running !== undefined)
       layIntoCache(decoder, outputs, { cache, place, from: place, position: running.length, count: 1, sequence: 1 });
   });
-  return (outputs.logits as HostTensor).data as Float32Array;
+  return (outputs.logProbabilities as HostTensor).data as Float32Array;
 };
 
 interface Laying {

@@ -5,6 +5,7 @@ import { input, type Value } from '../graph/value.ts';
 import type { Decoder, KeyValue } from '../models/decoder.ts';
 import type { AdapterScope, Scope } from '../nn/scope.ts';
 import { gather } from '../ops/indexing.ts';
+import { logSoftmax } from '../ops/normalisation.ts';
 import { reduceSum } from '../ops/reduce.ts';
 import type { LoraSpecification, LossSpecification } from './engine.ts';
 import { lossValues } from './losses.ts';
@@ -85,10 +86,10 @@ export const logitsGraph = (options: StepOptions, taps: readonly string[]): Grap
 export const cacheName = (kind: 'key' | 'value', layer: number): string => `cache.${kind}.${layer}`;
 export const newName = (kind: 'key' | 'value', layer: number): string => `new.${kind}.${layer}`;
 
-/** A prompt: the logits after its last token, and every layer's keys and values, [1, kvHeads, sequence, headWidth]. */
+/** A prompt: the log-probabilities after its last token, and every layer's keys and values, [1, kvHeads, sequence, headWidth]. */
 export const prefillGraph = (options: StepOptions): Graph => {
   const { logits, keyValues } = lossInputs(options, inputScope(options.lora, false));
-  return graphOf({ logits, ...cacheOutputs(keyValues) });
+  return graphOf({ logProbabilities: logSoftmax(logits), ...cacheOutputs(keyValues) });
 };
 
 /** One more token for each of `batch` sequences whose keys and values lie in a cache of `capacity` positions. */
@@ -104,7 +105,7 @@ export const decodeGraph = (decoder: Decoder, lora: LoraSpecification | undefine
     mask: input('mask', float32(batch, 1, 1, capacity)),
     cache,
   });
-  return graphOf({ logits: step.logits, ...cacheOutputs(step.keyValues) });
+  return graphOf({ logProbabilities: logSoftmax(step.logits), ...cacheOutputs(step.keyValues) });
 };
 
 const cacheOutputs = (cache: readonly KeyValue[]): Record<string, Value> => {
