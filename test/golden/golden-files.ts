@@ -29,7 +29,7 @@ export const tensorOf = (tensors: ParameterSet, name: string): Float32Array => {
 };
 
 /** The LoRA that tiny-lora/ was written with; where A and B come from its files, the seed does not matter. */
-export const tinyLoraOfSeed = (seed: number): ParameterSelection => ({
+export const tinyLoraOfSeed = (seed: number): Extract<ParameterSelection, { kind: 'lora' }> => ({
   kind: 'lora',
   rank: 4,
   alpha: 8,
