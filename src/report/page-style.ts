@@ -54,6 +54,8 @@ summary { cursor: pointer; }
 pre { background: var(--raised); border: 1px solid var(--line); padding: .75rem; overflow-x: auto; font-size: .8125rem; line-height: 1.45; }
 .question { border-bottom: 1px solid var(--line); margin: 0; padding: .4rem 0; }
 .question > summary { display: flex; flex-wrap: wrap; gap: .25rem 1rem; align-items: baseline; }
+.question > summary::before { content: '▸'; width: .8em; }
+.question[open] > summary::before { content: '▾'; }
 .question .marks { font-size: .8125rem; color: var(--muted); }
 .answers { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 17rem), 1fr)); gap: .75rem; margin: .5rem 0 1rem; }
 .answer { border: 1px solid var(--line); background: var(--raised); padding: .5rem .75rem; min-width: 0; }
