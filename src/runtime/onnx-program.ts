@@ -4,7 +4,15 @@ import { join } from 'node:path';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { InternalError } from '../base/errors.ts';
 import type { Graph } from '../graph/graph.ts';
-import { type DataType, describeType, elementCount, type HostData, type HostTensor, sameShape, type TensorType } from '../graph/tensor-type.ts';
+import {
+  type DataType,
+  describeType,
+  elementCount,
+  type HostData,
+  type HostTensor,
+  sameShape,
+  type TensorType,
+} from '../graph/tensor-type.ts';
 import { type Weights, writeOnnx } from '../onnx/model.ts';
 import type { Program } from './program.ts';
 
@@ -39,7 +47,9 @@ export const compileProgram = async (graph: Graph, options: CompileOptions = {})
         fetches[name] = target === undefined ? null : ortTensor(name, value.type, target);
       }
       const results = await session.run(feeds, fetches);
-      return Object.fromEntries([...graph.outputs].map(([name, value]) => [name, into[name] ?? hostTensor(name, value.type, results[name])]));
+      return Object.fromEntries(
+        [...graph.outputs].map(([name, value]) => [name, into[name] ?? hostTensor(name, value.type, results[name])]),
+      );
     },
     release: async () => {
       if (released) return;
@@ -90,7 +100,9 @@ const ortTensor = (name: string, type: TensorType, tensor: HostTensor | undefine
   if (tensor === undefined) throw new InternalError(`no tensor was given for "${name}", ${describeType(type)}`);
   const fits = tensor.dataType === type.dataType && sameShape(tensor.shape, type.shape) && tensor.data.length === elementCount(type.shape);
   if (!fits) {
-    throw new InternalError(`"${name}" wants ${describeType(type)}, and was given ${describeType(tensor)} with ${tensor.data.length} elements`);
+    throw new InternalError(
+      `"${name}" wants ${describeType(type)}, and was given ${describeType(tensor)} with ${tensor.data.length} elements`,
+    );
   }
   return new Tensor(ortTypes[type.dataType], tensor.data as never, type.shape);
 };
