@@ -109,6 +109,23 @@ describe('a run’s folder', () => {
     });
   });
 
+  it('goes on under another value of what decides no result, writes it down, and still refuses anything else', async (t) => {
+    const folder = join(await folderFor(t), 'a');
+    const given = { ...beginning, mayChange: ['collection'] };
+    await createRun(folder, { ...given, resolvedConfig: { collection: { budget: { usd: 1 } }, task: 'gsm8k' } });
+    const raised = { ...given, configText: 'raised', resolvedConfig: { collection: { budget: { usd: 2 } }, task: 'gsm8k' } };
+    const run = await createRun(folder, raised);
+    assert.deepEqual(await run.resolvedConfig(), raised.resolvedConfig);
+    assert.equal((await run.manifest()).configHash, hashOf(raised.resolvedConfig));
+    assert.equal(await readFile(run.paths.config, 'utf8'), 'raised');
+    await createRun(folder, raised);
+    for (const resolvedConfig of [
+      { ...raised.resolvedConfig, task: 'other' },
+      { ...raised.resolvedConfig, collections: 1 },
+    ])
+      await assert.rejects(createRun(folder, { ...raised, resolvedConfig }), DifferentRunError);
+  });
+
   it('warns, once, when it is continued under other versions or on another machine', async (t) => {
     const folder = join(await folderFor(t), 'a');
     await createRun(folder, beginning);

@@ -125,6 +125,8 @@ const collectArms = async (options: SourceOptions): Promise<Map<string, readonly
 
 const beginningOf = ({ config, configText }: RunOptions, task: Task, { versions }: Surroundings) => ({
   configText,
+  // A budget that was reached is raised, a limit lowered: no answer depends on them.
+  mayChange: ['collection', 'teacher.concurrency', 'teacher.timeoutSeconds', 'teacher.apiKeyVariable'],
   versions,
   machine: thisMachine(),
   protocol: {

@@ -52,6 +52,8 @@ export interface RunBeginning {
   readonly configText: string;
   /** The same with every default filled in: decides whether this is the same run. Holds no credentials. */
   readonly resolvedConfig: Json;
+  /** Paths of the config that decide no result (a budget, a limit): they may change from one start to the next. */
+  readonly mayChange?: readonly string[];
   readonly protocol: Protocol;
   /** Names of the stages (`stageNames`) that the config asks for, so that a report of an unfinished run can say what is missing. */
   readonly plannedStages?: readonly string[];
@@ -78,7 +80,7 @@ export const createRun = async (folder: string, beginning: RunBeginning): Promis
   const run = runFolderAt(resolve(folder), now);
   const session = { startedAt: now().toISOString(), versions: beginning.versions, machine: beginning.machine };
   if ((await readIfThere(run.paths.manifest)) !== undefined) {
-    await checkSameConfig(run, beginning.resolvedConfig);
+    await checkSameConfig(run, beginning);
     await warnOfOtherCircumstances(run, session.versions, session.machine);
     await run.update((manifest) => ({ ...manifest, sessions: [...manifest.sessions, session] }));
     return run;
@@ -155,12 +157,20 @@ const runFolderAt = (path: string, now: () => Date): RunFolder => {
   };
 };
 
-const checkSameConfig = async (run: RunFolder, now: Json): Promise<void> => {
+/** The run goes on with a config that differs in nothing but what may change; the newer one is written down in the place of the older. */
+const checkSameConfig = async (run: RunFolder, { configText, resolvedConfig: now, mayChange = [] }: RunBeginning): Promise<void> => {
   const manifest = await run.manifest();
   if (manifest.configHash === hashOf(now)) return;
   const text = await readIfThere(run.paths.resolvedConfig);
   const before = text === undefined ? undefined : parseJson(text);
-  const differences = before === undefined ? [] : configDifferences(before, now);
+  const all = before === undefined ? [] : configDifferences(before, now);
+  const differences = all.filter(({ path }) => !mayChange.some((free) => path === free || path.startsWith(`${free}.`)));
+  if (all.length > 0 && differences.length === 0) {
+    await writeFileAtomic(run.paths.config, configText);
+    await writeJsonAtomic(run.paths.resolvedConfig, now);
+    await run.update((earlier) => ({ ...earlier, configHash: hashOf(now) }));
+    return;
+  }
   throw new DifferentRunError(
     `${run.path} holds a run of another config:\n${describeDifferences(differences) || `  ${run.paths.resolvedConfig} is missing or was edited`}\nGive the new run another name or folder, or restore the config.`,
   );
