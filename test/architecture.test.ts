@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
+import { z } from 'zod';
 import { parseImports, readSources } from '../scripts/source-imports.ts';
 import { slowTests } from '../scripts/test-tiers.ts';
 
@@ -121,4 +122,22 @@ it('the table of slow tests names files that exist', () => {
     Object.keys(slowTests).filter((name) => !names.has(`test/${name}`)),
     [],
   );
+});
+
+it('the lockfile holds every platform’s packages, without which `npm ci` refuses it', () => {
+  // npm writes only those that its registry has; the others are added by hand, without a hash
+  const lock = lockSchema.parse(JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8'))).packages;
+  for (const [path, { optionalDependencies = {}, resolved }] of Object.entries(lock)) {
+    for (const name of Object.keys(optionalDependencies)) {
+      assert.ok(`node_modules/${name}` in lock || `${path}/node_modules/${name}` in lock, `${path} needs an entry for ${name}`);
+    }
+    assert.ok(resolved === undefined || !resolved.startsWith('http'), `${path} names a registry`);
+  }
+});
+
+const lockSchema = z.object({
+  packages: z.record(
+    z.string(),
+    z.object({ optionalDependencies: z.record(z.string(), z.string()).optional(), resolved: z.string().optional() }),
+  ),
 });
