@@ -65,4 +65,4 @@ export class CollectionStoppedError extends UserError {
 }
 
 /** The arm's name for the answers of a collection. */
-export const sourceOf = ({ source, strategy }: CollectOptions): string => source ?? strategy.name;
+export const sourceOf = ({ source, strategy }: Pick<CollectOptions, 'source' | 'strategy'>): string => source ?? strategy.name;

@@ -9,7 +9,7 @@ import { type PlannedAnswer, planCollection } from './collection-plan.ts';
 import { type CollectionReport, collectionTally } from './collection-report.ts';
 import { judge } from './judge.ts';
 import { writeProvenance } from './provenance.ts';
-import { openResponseStore, type ResponseStore, readResponses, type StoredAnswer } from './response-store.ts';
+import { isOpen, openResponseStore, type ResponseStore, readResponses } from './response-store.ts';
 import { BudgetReachedError } from './spending.ts';
 
 export type { CollectionProgress, CollectOptions } from './collect-options.ts';
@@ -28,7 +28,7 @@ export const collect = async (options: CollectOptions): Promise<CollectionReport
   const store = await openResponseStore(folder, { onTorn });
   try {
     await rejudge(planned, options, store);
-    const open = planned.filter(({ requestKey }) => isOpen(store.answers.get(requestKey), options.retryFailed ?? false));
+    const open = planned.filter(({ requestKey }) => isOpen(store.answers.get(requestKey), options.retryFailed));
     if (open.length > 0 && teacher.isFree !== true)
       for (const note of termsFor(teacher.identity)) onWarning?.(`${note} Make sure that your use is allowed.`);
     const openKeys = new Set(open.map(({ requestKey }) => requestKey));
@@ -69,10 +69,6 @@ const writeCard = (planned: readonly PlannedAnswer[], options: CollectOptions): 
     ...(prices && { prices }),
   });
 };
-
-/** Whether a question is to be asked. */
-const isOpen = (answer: StoredAnswer | undefined, retryFailed: boolean): boolean =>
-  answer === undefined || (answer.status === 'failed' && (retryFailed || answer.reason === 'unanswered'));
 
 /** Answers that another `accept` kept or failed are judged anew, not bought anew. */
 const rejudge = async (planned: readonly PlannedAnswer[], { folder, accept = [] }: CollectOptions, store: ResponseStore): Promise<void> => {

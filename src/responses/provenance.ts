@@ -32,7 +32,8 @@ export interface SourceProvenance {
   readonly failures: Readonly<Record<string, number>>;
   readonly firstAnswerAt?: string;
   readonly lastAnswerAt?: string;
-  readonly spent: Spending;
+  /** `usd` only where prices were known. */
+  readonly spent: Omit<Spending, 'usd'> & { readonly usd?: number };
   /** What is known of the terms under which the answers came. */
   readonly terms: readonly string[];
 }
@@ -77,6 +78,7 @@ const countAnswers = async (folder: string, keys: ReadonlySet<string>): Promise<
   const path = responsesFile(folder);
   const last = new Map<string, { readonly model: string | undefined; readonly failure: string | undefined }>();
   let spent = nothingSpent;
+  let isPriced = false;
   const dates: string[] = [];
   for await (const { line, value } of readJsonLines(path)) {
     const response = parseResponse(value, `${path}:${line}`);
@@ -84,9 +86,11 @@ const countAnswers = async (folder: string, keys: ReadonlySet<string>): Promise<
     const { status, reason, reportedModel, collectedAt } = response;
     last.set(response.requestKey, { model: reportedModel, failure: status === 'kept' ? undefined : (reason ?? status) });
     spent = addSpending(spent, spendingOf(response));
+    isPriced ||= response.costUsd !== undefined;
     dates.push(collectedAt);
   }
   const answers = [...last.values()];
+  const { usd, ...counted } = spent;
   const [firstAnswerAt, lastAnswerAt] = [dates[0], dates.at(-1)];
   return {
     reportedModels: countBy(answers.flatMap(({ model }) => model ?? [])),
@@ -94,6 +98,6 @@ const countAnswers = async (folder: string, keys: ReadonlySet<string>): Promise<
     failures: countBy(answers.flatMap(({ failure }) => failure ?? [])),
     ...(firstAnswerAt === undefined ? {} : { firstAnswerAt }),
     ...(lastAnswerAt === undefined ? {} : { lastAnswerAt }),
-    spent,
+    spent: isPriced ? { ...counted, usd } : counted,
   };
 };

@@ -9,12 +9,17 @@ import { promptHash, teacherName } from './request-key.ts';
 import type { Response } from './response.ts';
 import { addUsage, costUsd } from './spending.ts';
 
+/** What a line of the store needs to know of its collection. */
+export type RecordedOptions = Pick<CollectOptions, 'task' | 'strategy' | 'source' | 'accept' | 'prices'> & {
+  readonly teacher: Pick<CollectOptions['teacher'], 'identity'>;
+};
+
 /** The line of the store for a question that was asked, however that ended. */
 export const responseOf = (
   item: PlannedAnswer,
   messages: ReturnType<PlannedAnswer['messages']>,
   asked: Asked,
-  options: CollectOptions,
+  options: RecordedOptions,
   clock: Clock,
 ): Response => {
   const { task, strategy, teacher, accept = [] } = options;

@@ -65,6 +65,10 @@ export const openResponseStore = async (
   }
 };
 
+/** Whether a question is still to be asked: it was never answered, or its answer failed and is wanted anew. */
+export const isOpen = (answer: StoredAnswer | undefined, retryFailed = false): boolean =>
+  answer === undefined || (answer.status === 'failed' && (retryFailed || answer.reason === 'unanswered'));
+
 /** What a line of the store cost. */
 export const spendingOf = ({ usage, wastedUsage, assumedUsage, costUsd = 0, tryCount, isJudgedAgain = false }: Response): Spending => {
   if (isJudgedAgain) return nothingSpent;

@@ -58,16 +58,26 @@ export const openAiCompatibleTeacher = (options: OpenAiCompatibleOptions): Teach
     // A proxy could not reach this machine's own servers.
     ...(isLocal ? {} : { proxies: options.environment }),
   });
-  const settings = settingsOf(options, isReasoningModel(url, options.model));
+  const { settings, identity } = openAiCompatibleProfile(options);
   const secrets = key === undefined ? [] : [key];
   const where = `${options.model} at ${baseUrl}`;
   return {
-    identity: identityOf(options, settings, isLocal ? undefined : url.hostname, baseUrl),
+    identity,
     concurrency,
     generate: (request) =>
       generate(request, { http, settings, secrets, where, timeoutMs: options.timeoutMs ?? 600_000, now: options.now ?? Date.now }),
     release: () => Promise.resolve(http.release()),
   };
+};
+
+/** How a server is asked and who its teacher is, without asking it: batch files are written with the same, so that their answers have the same keys. */
+export const openAiCompatibleProfile = (
+  options: Omit<OpenAiCompatibleOptions, 'environment'>,
+): { readonly settings: ChatCompletionSettings; readonly identity: TeacherIdentity } => {
+  const url = parseBaseUrl(options.baseUrl);
+  const settings = settingsOf(options, isReasoningModel(url, options.model));
+  const provider = isLoopback(url.hostname) ? undefined : url.hostname;
+  return { settings, identity: identityOf(options, settings, provider, url.href.replace(/\/+$/, '')) };
 };
 
 interface Connection {
@@ -118,7 +128,7 @@ const jsonOf = (text: string): unknown => {
   }
 };
 
-const settingsOf = (options: OpenAiCompatibleOptions, isReasoning: boolean): ChatCompletionSettings => ({
+const settingsOf = (options: Omit<OpenAiCompatibleOptions, 'environment'>, isReasoning: boolean): ChatCompletionSettings => ({
   model: options.model,
   omit: options.omit ?? (isReasoning ? ['temperature', 'topP'] : []),
   tokenLimitParameter: options.tokenLimitParameter ?? (isReasoning ? 'max_completion_tokens' : 'max_tokens'),
@@ -126,7 +136,7 @@ const settingsOf = (options: OpenAiCompatibleOptions, isReasoning: boolean): Cha
 });
 
 const identityOf = (
-  { model, revision }: OpenAiCompatibleOptions,
+  { model, revision }: Omit<OpenAiCompatibleOptions, 'environment'>,
   { omit, reasoningEffort }: ChatCompletionSettings,
   provider: string | undefined,
   location: string,
