@@ -15,6 +15,7 @@ from peft import LoraConfig, get_peft_model
 from protocol import peak_memory_bytes, reset_peak_memory, serve
 from smollm2_model import load_model
 
+MODES = [prefix + mode for prefix in ("", "compiled-") for mode in ("float32", "bfloat16", "autocast")]
 PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
@@ -30,6 +31,8 @@ def start(options):
 
 def trainer(state, mode):
     """A model and its optimiser for a mode, made when first asked for. Adapters stay float32, as PEFT makes them."""
+    if mode not in MODES:
+        raise ValueError(f"no mode {mode}; there are {', '.join(MODES)}")
     if mode not in state["models"]:
         state["models"].clear()  # one at a time: peak memory is then of this mode
         options = state["options"]
