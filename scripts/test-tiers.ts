@@ -12,6 +12,8 @@ export type TierName = (typeof tierNames)[number];
 export const slowTests: Readonly<Record<string, TierName>> = {
   'architecture.test.ts': 'architecture',
   'cli.test.ts': 'methods',
+  'methods-fine-tune.test.ts': 'methods',
+  'commands.test.ts': 'methods',
   'package.test.ts': 'package',
   'readme.test.ts': 'methods',
   'quickstart-run.test.ts': 'methods',

@@ -55,14 +55,18 @@ export const fakeEngine = (options: FakeEngineOptions): Engine & { readonly call
   };
 };
 
-/** A tokenizer with a token per byte and the two control tokens of ChatML, and its template. */
-export const byteTokenizer = (): { tokenizer: Tokenizer; template: ChatTemplate; endToken: number } => {
+/** Files of a tokenizer with a token per byte (ids 0 to 255) and the two control tokens of ChatML (256 and 257), and its template. */
+export const byteTokenizerFiles = () => {
   const isPrintable = (byte: number) => (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae;
   let next = 0x100;
   // GPT-2's alphabet: printable Latin-1 stands for itself, the other bytes for U+0100 onwards
   const alphabet = Array.from({ length: 256 }, (_, byte) => String.fromCharCode(isPrintable(byte) ? byte : next++));
   const added = ['<|im_start|>', '<|im_end|>'].map((content, index) => ({ id: 256 + index, content, special: true }));
-  const tokenizer = createTokenizer({
+  return {
+    chatTemplate:
+      "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}{% endfor %}" +
+      "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}",
+    tokenizerConfigJson: { eos_token: '<|im_end|>' },
     tokenizerJson: {
       version: '1.0',
       added_tokens: added.map((token) => ({ ...token, single_word: false, lstrip: false, rstrip: false, normalized: false })),
@@ -76,10 +80,12 @@ export const byteTokenizer = (): { tokenizer: Tokenizer; template: ChatTemplate;
         merges: [],
       },
     },
-    tokenizerConfigJson: { eos_token: '<|im_end|>' },
-  });
-  const source =
-    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}{% endfor %}" +
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
-  return { tokenizer, template: createChatTemplate(source, { eosToken: '<|im_end|>', name: 'test ChatML' }), endToken: 257 };
+  };
+};
+
+/** That tokenizer and its template. */
+export const byteTokenizer = (): { tokenizer: Tokenizer; template: ChatTemplate; endToken: number } => {
+  const { chatTemplate, ...files } = byteTokenizerFiles();
+  const template = createChatTemplate(chatTemplate, { eosToken: '<|im_end|>', name: 'test ChatML' });
+  return { tokenizer: createTokenizer(files), template, endToken: 257 };
 };

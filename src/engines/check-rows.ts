@@ -1,6 +1,6 @@
 import { UserError } from '../base/errors.ts';
 import type { Decoder } from '../models/decoder.ts';
-import type { LossSpecification, SampleOptions, SampleRequest, TokenRow } from './engine.ts';
+import type { LossSpecification, SampleOptions, SampleRequest, ScoreRequest, TokenRow } from './engine.ts';
 
 /** Refuses a row that would train on nonsense: nothing to predict, tokens that the model does not have, more of them than it can hold. */
 export const checkRow = (row: TokenRow, index: number, decoder: Decoder, loss: LossSpecification): void => {
@@ -38,8 +38,15 @@ const checkTokens = (tokens: readonly number[], where: string, decoder: Decoder)
   }
 };
 
-export const checkScoreRequest = (tokens: readonly number[], index: number, decoder: Decoder): void =>
+export const checkScoreRequest = ({ tokens, logitPositions = [] }: ScoreRequest, index: number, decoder: Decoder): void => {
   checkTokens(tokens, `sequence ${index}`, decoder);
+  const outside = logitPositions.find((position) => !Number.isInteger(position) || position < 0 || position >= tokens.length);
+  if (outside !== undefined) {
+    throw new UserError(
+      `sequence ${index}: logits at position ${outside} of a sequence of ${tokens.length} tokens; positions count from 0`,
+    );
+  }
+};
 
 export const checkSampleRequests = (requests: readonly SampleRequest[], options: SampleOptions, decoder: Decoder): void => {
   if (!Number.isInteger(options.maximumTokens) || options.maximumTokens < 1) {
@@ -47,6 +54,8 @@ export const checkSampleRequests = (requests: readonly SampleRequest[], options:
   }
   if (!(options.temperature >= 0)) throw new UserError(`temperature must be 0 (greedy) or more, not ${options.temperature}`);
   if (!(options.topP > 0 && options.topP <= 1)) throw new UserError(`topP must lie above 0 and be at most 1, not ${options.topP}`);
+  const { batchSize = 1 } = options;
+  if (!Number.isInteger(batchSize) || batchSize < 1) throw new UserError(`batchSize must be a whole number from 1, not ${batchSize}`);
   requests.forEach(({ tokens }, index) => {
     checkTokens(tokens, `prompt ${index}`, decoder);
     if (tokens.length + options.maximumTokens > decoder.contextLength) {

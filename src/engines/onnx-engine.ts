@@ -2,13 +2,14 @@ import { InternalError, UserError } from '../base/errors.ts';
 import { randomFrom } from '../base/random.ts';
 import type { Graph } from '../graph/graph.ts';
 import { type HostTensor, sameShape } from '../graph/tensor-type.ts';
+import { isAdapted } from '../nn/scope.ts';
 import { adamw } from '../optim/adamw.ts';
 import { clipFactor, globalNorm } from '../optim/clip.ts';
 import type { Arrays, Optimiser, OptimiserState } from '../optim/optimiser.ts';
 import { sgd } from '../optim/sgd.ts';
 import { compileProgram } from '../runtime/onnx-program.ts';
 import type { Program } from '../runtime/program.ts';
-import { lengthBucket } from './buckets.ts';
+import { lengthBucket, lossBucket } from './buckets.ts';
 import { checkRow, checkSampleRequests, checkScoreRequest } from './check-rows.ts';
 import { dropoutMask } from './dropout.ts';
 import type {
@@ -27,7 +28,7 @@ import { hostParameter, type LoadedModel, loadModel } from './loaded-model.ts';
 import { type MicroBatch, type MicroBatchShape, microBatches, packed } from './micro-batch.ts';
 import { programCache } from './program-cache.ts';
 import { sampleAll } from './sampler.ts';
-import { decodeGraph, gradientName, isDropoutName, logitsGraph, lossGraph, prefillGraph, termName } from './step-graphs.ts';
+import { decodeGraph, dropoutName, gradientName, logitsGraph, lossGraph, prefillGraph, termName } from './step-graphs.ts';
 
 /** Activations of about this many numbers (tokens × width × layers) are computed in one run: small models take many rows at once. */
 const activationBudget = 2 ** 23;
@@ -62,6 +63,7 @@ const engineOf = (specification: EngineSpecification, model: LoadedModel): Engin
   let accumulated: Record<string, Float32Array> | undefined;
   let stepCount = 0;
   let runsSinceStep = 0;
+  let dropoutSeed = lora?.seed ?? 0;
 
   const compile = (key: string, graph: () => Graph, prepack = false): Promise<Program> =>
     programs.get(key, () =>
@@ -83,15 +85,16 @@ const engineOf = (specification: EngineSpecification, model: LoadedModel): Engin
     return compile(JSON.stringify([training ? 'train' : 'loss', shape, loss]), graph);
   };
 
-  const dropoutInputs = (shape: MicroBatchShape, runIndex: number): Record<string, HostTensor> => {
+  const dropoutInputs = ({ batch, sequence }: MicroBatchShape): Record<string, HostTensor> => {
     if (lora === undefined || lora.dropout === 0) return {};
-    const graph = lossGraph({ decoder, lora, shape }, { name: 'cross-entropy' }, names);
-    const masks = [...graph.inputs].filter(([name]) => isDropoutName(name));
+    const targets = new Set(lora.targets);
+    const adapted = [...decoder.linearModules].filter(([module]) => isAdapted(module, targets));
     return Object.fromEntries(
-      masks.map(([name, value]) => [
-        name,
-        dropoutMask(value.type.shape, lora.dropout, randomFrom(lora.seed, 'dropout', stepCount, runIndex, name)),
-      ]),
+      adapted.map(([module, [, inputCount]]) => {
+        const name = dropoutName(module);
+        const random = randomFrom(dropoutSeed, 'dropout', stepCount, runsSinceStep, name);
+        return [name, dropoutMask([batch * sequence, inputCount], lora.dropout, random)];
+      }),
     );
   };
 
@@ -109,7 +112,7 @@ const engineOf = (specification: EngineSpecification, model: LoadedModel): Engin
       shape,
       decoder.vocabularySize,
     );
-    const outputs = await program.run({ ...parameterInputs(), ...inputs, ...(training && dropoutInputs(shape, runsSinceStep)) });
+    const outputs = await program.run({ ...parameterInputs(), ...inputs, ...(training && dropoutInputs(shape)) });
     const weights = inputs.weights?.data as Float32Array;
     const columns = Object.entries(outputs).filter(([name]) => name === 'total' || name.startsWith(termName('')));
     rowOfToken.forEach((localRow, place) => {
@@ -183,7 +186,7 @@ const engineOf = (specification: EngineSpecification, model: LoadedModel): Engin
       );
     },
     score: async (requests) => {
-      requests.forEach(({ tokens }, index) => checkScoreRequest(tokens, index, decoder));
+      requests.forEach((request, index) => checkScoreRequest(request, index, decoder));
       const scores: Score[] = [];
       for (const request of requests) scores.push(await scoreOne(request));
       return scores;
@@ -203,7 +206,10 @@ const engineOf = (specification: EngineSpecification, model: LoadedModel): Engin
       runsSinceStep = 0;
     },
     load: async (set) => begin(checkedArrays(set, shapes)),
-    reset: async (seed) => begin(arraysOf(model.redrawn(seed))),
+    reset: async (seed) => {
+      begin(arraysOf(model.redrawn(seed)));
+      dropoutSeed = seed;
+    },
     release: () => programs.release(),
   };
 
@@ -228,7 +234,9 @@ const engineOf = (specification: EngineSpecification, model: LoadedModel): Engin
     }
     if (logitPositions === undefined && taps === undefined) return { logProbabilities };
     const positions = logitPositions ?? [];
-    const shape = { batch: 1, sequence, lossCount: Math.max(1, positions.length) };
+    // Few sizes, since each is a program of its own; positions may repeat, so there may be more of them than tokens.
+    const lossCount = positions.length > sequence ? positions.length : lossBucket(positions.length, sequence);
+    const shape = { batch: 1, sequence, lossCount };
     const program = await compile(JSON.stringify(['logits', shape, taps ?? []]), () => logitsGraph({ decoder, lora, shape }, taps ?? []));
     const filled = new Int32Array(sequence);
     filled.set(tokens);
@@ -252,7 +260,7 @@ const engineOf = (specification: EngineSpecification, model: LoadedModel): Engin
     return {
       logProbabilities,
       ...(logitPositions !== undefined && {
-        logits: (outputs.logits?.data as Float32Array).subarray(0, positions.length * decoder.vocabularySize),
+        logits: (outputs.logits?.data as Float32Array).slice(0, positions.length * decoder.vocabularySize),
       }),
       ...(taps !== undefined && { taps: Object.fromEntries(tapped) }),
     };

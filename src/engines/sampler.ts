@@ -49,10 +49,9 @@ export const sampleAll = async (
   const { decoder } = programs;
   const samples: Sample[] = [];
   const queue = requests.map((request, index) => ({ request, index }));
-  const longest = Math.max(...requests.map((request) => request.tokens.length));
+  const longest = requests.reduce((most, { tokens }) => Math.max(most, tokens.length), 0);
   const batch = Math.min(requests.length, options.batchSize ?? defaultBatchSize);
   const cache = emptyCache(decoder, batch, lengthBucket(longest + options.maximumTokens));
-  const program = await programs.decode(cache.batch, cache.capacity);
   const places: (Running | undefined)[] = Array.from({ length: batch });
 
   /** Takes the next token into a sequence; true when that ended it. */
@@ -88,7 +87,7 @@ export const sampleAll = async (
       }
     }
     if (places.every((place) => place === undefined)) return samples;
-    const predicted = await decode(programs, program, cache, places);
+    const predicted = await decode(programs, cache, places);
     places.forEach((running, place) => {
       if (running === undefined) return;
       running.length++;
@@ -137,13 +136,10 @@ const prefill = async (programs: SamplerPrograms, tokens: readonly number[], cac
  * One step for every place; places that are empty compute something that nobody reads. The new keys and values are laid into the cache.
  * Returns log-probabilities, [batch · vocabulary].
  */
-const decode = async (
-  programs: SamplerPrograms,
-  program: Program,
-  cache: Cache,
-  places: readonly (Running | undefined)[],
-): Promise<Float32Array> => {
+const decode = async (programs: SamplerPrograms, cache: Cache, places: readonly (Running | undefined)[]): Promise<Float32Array> => {
   const { decoder } = programs;
+  // Asked for at every step: prompts of many lengths want many programs, and one that is not used for long is released.
+  const program = await programs.decode(cache.batch, cache.capacity);
   const outputs = await program.run({
     ...programs.parameters,
     ...cache.tensors,

@@ -29,7 +29,6 @@ const inputScope = (lora: LoraSpecification | undefined, training: boolean): Sco
 };
 
 export const dropoutName = (module: string): string => `dropout:${module}`;
-export const isDropoutName = (name: string): boolean => name.startsWith('dropout:');
 export const gradientName = (parameter: string): string => `gradient:${parameter}`;
 export const termName = (term: string): string => `term:${term}`;
 

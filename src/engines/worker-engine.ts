@@ -18,6 +18,8 @@ export const workerEngine = async (specification: EngineSpecification): Promise<
   const exited = new Promise<void>((resolve) => worker.once('exit', () => resolve()));
   let nextId = 0;
   let released = false;
+  /** Why the thread is no more; a call to it would wait for ever. */
+  let ended: { readonly reason: unknown } | undefined;
 
   const failAll = (reason: unknown): void => {
     for (const { reject } of pending.values()) reject(reason);
@@ -30,6 +32,7 @@ export const workerEngine = async (specification: EngineSpecification): Promise<
       else receive(pending, reply);
     });
     const fail = (reason: unknown): void => {
+      ended ??= { reason };
       reject(reason);
       failAll(reason);
     };
@@ -44,6 +47,7 @@ export const workerEngine = async (specification: EngineSpecification): Promise<
     { signal, onSample }: { signal?: AbortSignal | undefined; onSample?: PendingCall['onSample'] } = {},
   ): Promise<Result> => {
     if (released) throw new InternalError(`${method} was called on an engine that was released`);
+    if (ended !== undefined) throw ended.reason;
     signal?.throwIfAborted();
     const id = nextId++;
     const abort = (): void => send({ kind: 'abort', id });

@@ -1,8 +1,8 @@
-import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { readdir, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { UserError } from '../base/errors.ts';
-import { sha256OfFile, syncFolder, writeJsonAtomic } from '../base/folders.ts';
+import { hasCode, sha256OfFile, syncFolder, writeJsonAtomic } from '../base/folders.ts';
 import type { EngineState, ParameterSet } from '../engines/engine.ts';
 import { openSafetensors } from '../weights/safetensors.ts';
 import { writeSafetensors } from '../weights/safetensors-writer.ts';
@@ -36,14 +36,13 @@ const manifestName = 'checkpoint.json';
 const parameterSlot = 'parameters';
 
 /**
- * Saves a checkpoint as `FOLDER/step-N`, whole or not at all, and then removes the older ones. Everything is float32, so that what is read
- * back is what was held: a continued training gives the same bytes as one that never stopped.
+ * Saves a checkpoint as `FOLDER/step-N`, whole or not at all, and then removes the older ones and whatever was left half-written.
+ * Everything is float32, so that what is read back is what was held: a continued training gives the same bytes as one that never stopped.
  */
 export const saveCheckpoint = async (folder: string, key: string, { progress, state }: Checkpoint): Promise<void> => {
   const name = `step-${progress.stepCount}`;
   const draft = join(folder, `${name}.draft`);
   await rm(draft, { recursive: true, force: true });
-  await mkdir(draft, { recursive: true });
   const slots = Object.entries({ [parameterSlot]: state.parameters, ...state.optimiser });
   const tensors = slots.flatMap(([slot, set]) =>
     Object.entries(set).map(([tensor, { shape, data }]) => ({
@@ -65,8 +64,8 @@ export const saveCheckpoint = async (folder: string, key: string, { progress, st
   await rm(join(folder, name), { recursive: true, force: true });
   await rename(draft, join(folder, name));
   await syncFolder(folder);
-  for (const older of await checkpointNames(folder)) {
-    if (older !== name) await rm(join(folder, older), { recursive: true, force: true });
+  for (const other of await readdir(folder)) {
+    if (other !== name && /^step-\d+(?:\.draft)?$/.test(other)) await rm(join(folder, other), { recursive: true, force: true });
   }
 };
 
@@ -75,21 +74,40 @@ export const readCheckpoint = async (folder: string, key: string): Promise<Check
   const [newest] = await checkpointNames(folder);
   if (newest === undefined) return undefined;
   const path = join(folder, newest);
-  const manifest = manifestSchema.safeParse(JSON.parse(await readFile(join(path, manifestName), 'utf8')));
-  if (!manifest.success) throw new UserError(`${path} is no checkpoint that this version reads. Delete it to train from the beginning.`);
-  if (manifest.data.key !== key) {
+  const manifest = await readManifest(path);
+  if (manifest.key !== key) {
     throw new UserError(
       `${path} is a checkpoint of other settings, data or weights. Give the output another folder, or delete this one to train anew.`,
     );
   }
   const weights = join(path, weightsName);
-  if ((await sha256OfFile(weights)) !== manifest.data.sha256) {
+  if ((await sha256IfThere(weights)) !== manifest.sha256) {
     throw new UserError(`${weights} is not what was written there (its SHA-256 differs). Delete ${path} to train from the beginning.`);
   }
-  const { progress, engineStepCount } = manifest.data;
+  const { progress, engineStepCount } = manifest;
   const { [parameterSlot]: parameters = {}, ...optimiser } = await readSlots(weights);
   return { progress, state: { parameters, optimiser, stepCount: engineStepCount } };
 };
+
+/** Written whole or not at all, so whatever cannot be read here was edited, damaged, or written by another version. */
+const readManifest = async (path: string): Promise<z.infer<typeof manifestSchema>> => {
+  const refuse = (cause: unknown): never => {
+    throw new UserError(`${path} is no whole checkpoint, or none that this version reads. Delete it to train from the beginning.`, {
+      cause,
+    });
+  };
+  const value: unknown = await readFile(join(path, manifestName), 'utf8')
+    .then((text): unknown => JSON.parse(text))
+    .catch(refuse);
+  const parsed = manifestSchema.safeParse(value);
+  return parsed.success ? parsed.data : refuse(parsed.error);
+};
+
+const sha256IfThere = (path: string): Promise<string | undefined> =>
+  sha256OfFile(path).catch((error: unknown) => {
+    if (hasCode(error, 'ENOENT')) return undefined;
+    throw error;
+  });
 
 const readSlots = async (path: string): Promise<Record<string, ParameterSet>> => {
   const source = await openSafetensors(path);

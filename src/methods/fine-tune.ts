@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
-import { writeFileAtomic } from '../base/folders.ts';
+import { z } from 'zod';
+import { ownerOnly, writeFileAtomic } from '../base/folders.ts';
 import { appendJsonLines, readJsonLines } from '../base/json-lines.ts';
 import type { Engine, LossSpecification, LossSums, OptimiserSpecification, TokenRow } from '../engines/engine.ts';
 import { learningRateAt, type ScheduleName } from '../optim/schedule.ts';
@@ -83,7 +84,7 @@ export const fineTune = async (options: FineTuneOptions): Promise<FineTuneResult
   const checkpoint = await readCheckpoint(checkpoints, key);
   if (checkpoint !== undefined) await engine.restore(checkpoint.state);
   let progress: TrainingProgress = checkpoint?.progress ?? { ...firstBatch, stepCount: 0, trainedTokenCount: 0 };
-  await cutMetrics(metrics, progress.stepCount);
+  await cutMetrics(metrics, { stepCount: checkpoint === undefined ? undefined : progress.stepCount, totalCount });
   const log = await appendJsonLines(metrics);
 
   const evaluate = async (): Promise<number | undefined> => {
@@ -162,12 +163,22 @@ const meansOf = ({ sum, tokenCount, terms }: LossSums) => ({
 const withTeacher = async (row: TokenRow, index: number, { teacherLogits }: FineTuneOptions): Promise<TokenRow> =>
   teacherLogits === undefined ? row : { ...row, teacherLogits: await teacherLogits(index) };
 
-/** Lines of steps that a killed training did after its last checkpoint: they are done again and would stand there twice. */
-const cutMetrics = async (path: string, stepCount: number): Promise<void> => {
+const lineSchema = z.looseObject({ step: z.number(), developmentLoss: z.number().optional() });
+
+/**
+ * Leaves only lines of what is not done again: steps up to the checkpoint, and evaluations but for the last, which ends every call. Without
+ * a checkpoint (`stepCount` is undefined) all is done again.
+ */
+const cutMetrics = async (
+  path: string,
+  { stepCount, totalCount }: { readonly stepCount: number | undefined; readonly totalCount: number },
+): Promise<void> => {
   if (!existsSync(path)) return;
   const kept: unknown[] = [];
   for await (const { value } of readJsonLines(path)) {
-    if (typeof value === 'object' && value !== null && 'step' in value && Number(value.step) <= stepCount) kept.push(value);
+    const line = lineSchema.safeParse(value).data;
+    if (line === undefined || stepCount === undefined || line.step > stepCount) continue;
+    if (line.developmentLoss === undefined || line.step < totalCount) kept.push(value);
   }
-  await writeFileAtomic(path, kept.map((value) => `${JSON.stringify(value)}\n`).join(''));
+  await writeFileAtomic(path, kept.map((value) => `${JSON.stringify(value)}\n`).join(''), { mode: ownerOnly });
 };

@@ -19,6 +19,7 @@ export interface RunTeacher {
   readonly open: () => Promise<Teacher>;
   /** The engine and text of a local teacher, for its logits. Throws where the teacher is not local. */
   readonly openLocal: () => Promise<LocalTeacher>;
+  /** Frees what was opened; it may be opened again. */
   readonly release: () => Promise<void>;
 }
 
@@ -76,9 +77,12 @@ export const runTeacher = (config: RunConfig, surroundings: Surroundings): RunTe
       return teacher;
     },
     release: async () => {
+      const [asked, opened] = [await teacher, await local];
+      teacher = undefined;
+      local = undefined;
       // A local teacher releases its engine; one that was opened for its logits alone is released here, and twice does no harm.
-      await (await teacher)?.release();
-      await (await local)?.engine.release();
+      await asked?.release();
+      await opened?.engine.release();
     },
   };
 };
