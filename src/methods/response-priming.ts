@@ -58,6 +58,8 @@ export const runResponsePriming = async (options: RunOptions, surroundings: Surr
     const collected = await collectArms({ config, run, task, examples: questions.train, openTeacher: teacher.open, surroundings });
     const answers = matchedByQuestion(collected);
     await reportMatching(run, collected, answers, surroundings);
+    // Its memory is the students' until it is measured itself.
+    await teacher.release();
 
     // 2. Answers become rows of tokens: the student sees the question, never the priming.
     const modelPath = await surroundings.resolveModel(config.student.model);
@@ -76,7 +78,7 @@ export const runResponsePriming = async (options: RunOptions, surroundings: Surr
           : rowsOf(searchArm)
               .rows.slice(0, config.search.rows)
               .map(({ row }) => row);
-      const training = await chooseSettings({ config, run, student, rows: searchRows, developmentRows, surroundings });
+      const training = await chooseSettings({ config, run, students, rows: searchRows, developmentRows, surroundings });
 
       // 4. One student per source of answers and seed.
       const arms = config.arms.flatMap((arm) => config.seeds.map((seed) => ({ arm, id: armIdOf(arm, config, seed) })));

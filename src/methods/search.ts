@@ -5,7 +5,7 @@ import { hashOf } from '../run-folder/compare-configs.ts';
 import type { RunFolder } from '../run-folder/run-folder.ts';
 import { runStage } from '../run-folder/stage.ts';
 import { fineTune, removeCheckpoints } from './fine-tune.ts';
-import type { Student } from './student.ts';
+import { type Student, withStudents } from './student.ts';
 import type { Surroundings } from './surroundings.ts';
 
 /** A candidate and the loss that it was judged by: nats per token of development questions' gold solutions. */
@@ -18,7 +18,8 @@ export interface Candidate {
 export interface SearchOptions {
   readonly config: RunConfig;
   readonly run: RunFolder;
-  readonly student: Student;
+  /** Candidates are tried on as many at once. */
+  readonly students: readonly Student[];
   /** Rows of the arm that the candidates are trained on. */
   readonly rows: readonly TokenRow[];
   readonly developmentRows: readonly TokenRow[];
@@ -30,7 +31,7 @@ export interface SearchOptions {
  * split is opened. Without `search` in the config nothing is chosen.
  */
 export const chooseSettings = async (options: SearchOptions): Promise<RunConfig['training']> => {
-  const { config, run, student, rows, developmentRows, surroundings } = options;
+  const { config, run, students, rows, developmentRows, surroundings } = options;
   const { training, search, seeds } = config;
   if (search === undefined) return training;
   const grid = (search.learningRate ?? [training.learningRate]).flatMap((learningRate) =>
@@ -38,7 +39,7 @@ export const chooseSettings = async (options: SearchOptions): Promise<RunConfig[
   );
   const seed = seeds[0] ?? 0;
   const key = {
-    base: student.baseHash,
+    base: students[0]?.baseHash ?? '',
     student: { ...config.student, model: '' },
     training,
     grid,
@@ -46,8 +47,9 @@ export const chooseSettings = async (options: SearchOptions): Promise<RunConfig[
     rows: hashOf([...rows, ...developmentRows].map(({ tokens, weights }) => [[...tokens], [...weights]])),
   };
   const stage = await runStage(run, { name: 'choose', key }, async () => {
-    const candidates: Candidate[] = [];
-    for (const { learningRate, epochs } of grid) {
+    const losses = new Map<(typeof grid)[number], number>();
+    await withStudents(students, grid, async (candidate, student) => {
+      const { learningRate, epochs } = candidate;
       const name = `learning rate ${learningRate}, ${epochs} epochs`;
       const folder = join(run.path, 'search', `learning-rate-${learningRate}-epochs-${epochs}`);
       await student.engine.reset(seed);
@@ -63,8 +65,12 @@ export const chooseSettings = async (options: SearchOptions): Promise<RunConfig[
         ...(surroundings.signal !== undefined && { signal: surroundings.signal }),
         onProgress: (progress) => surroundings.onProgress?.(`choose: ${name}`, { ...progress, note: `loss ${progress.loss.toFixed(3)}` }),
       });
-      candidates.push({ learningRate, epochs, developmentLoss: developmentLoss ?? Number.POSITIVE_INFINITY });
-    }
+      losses.set(candidate, developmentLoss ?? Number.POSITIVE_INFINITY);
+    });
+    const candidates: Candidate[] = grid.map((candidate) => ({
+      ...candidate,
+      developmentLoss: losses.get(candidate) ?? Number.POSITIVE_INFINITY,
+    }));
     for (const { learningRate, epochs } of grid) {
       await removeCheckpoints(join(run.path, 'search', `learning-rate-${learningRate}-epochs-${epochs}`, 'checkpoints'));
     }
