@@ -14,6 +14,14 @@ export const studentSchema = (context: ConfigContext) =>
         .describe("folder: start from the model's weights. random: draw new ones for its config.json, by the run's seed."),
       parameters: parametersSchema.prefault({ kind: 'lora' }),
     })
+    .superRefine(({ initialisation, parameters }, issues) => {
+      if (initialisation === 'folder' || parameters.kind === 'all') return;
+      issues.addIssue({
+        code: 'custom',
+        path: ['initialisation'],
+        message: 'new weights are trained as a whole, since an adapter would be kept without them: add `parameters: { kind: all }`',
+      });
+    })
     .describe('The model that learns.');
 
 const loraTargets = ['q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj'];

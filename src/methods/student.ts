@@ -94,6 +94,9 @@ export const openStudent = async ({ config, engine, modelPath, seed }: StudentOp
   return { engine: await createEngine(specification), text, config, modelPath, baseHash };
 };
 
+/** What a record must say of the chat template: two runs with other system texts or dates are other runs. */
+export const templateRecord = ({ name, hash, systemText, date }: ModelText['template']) => ({ name, hash, systemText, date });
+
 /** The formats that whole models are written in, by their names in configs. */
 export const modelFormats = { float32: 'F32', float16: 'F16', bfloat16: 'BF16' } as const;
 

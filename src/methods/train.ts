@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { z } from 'zod';
 import { UserError } from '../base/errors.ts';
@@ -11,7 +11,7 @@ import type { ModelText } from '../text/model-text.ts';
 import { readTrainingLines, rowOfLine } from '../text/training-lines.ts';
 import { type TrainingRows, trainingRows } from '../text/training-rows.ts';
 import { type FineTuneResult, fineTune, removeCheckpoints } from './fine-tune.ts';
-import { openStudent, writeStudent } from './student.ts';
+import { openStudent, templateRecord, writeStudent } from './student.ts';
 import type { Surroundings } from './surroundings.ts';
 
 export interface TrainReport extends FineTuneResult {
@@ -43,13 +43,19 @@ export const train = async (config: TrainConfig, surroundings: Surroundings): Pr
         student: { ...config.student, model: student.baseHash },
         training,
         seed,
-        rows: rows.rows.map(({ row }) => [[...row.tokens], [...row.weights]]),
+        rows: contentOf(rows),
+        ...(developmentRows !== undefined && { developmentRows: contentOf(developmentRows) }),
       });
       const counts = { rowCount: rows.rows.length, droppedCount: rows.dropped.length, truncatedCount: rows.truncatedCount };
       reportRows(rows, surroundings);
-      const reportFile = join(output, 'training.json');
-      const done = await finishedReport(reportFile, key);
-      if (done !== undefined) return { ...done, ...counts, folder: output, wasDone: true };
+      const reportFile = join(output, reportName);
+      const checkpoints = join(output, 'checkpoints');
+      const done = await finishedReport(reportFile, key, config);
+      if (done !== undefined) {
+        await removeCheckpoints(checkpoints);
+        return { ...done, ...counts, folder: output, wasDone: true };
+      }
+      await checkFree(output, checkpoints);
       await student.engine.reset(seed);
       const result = await fineTune({
         engine: student.engine,
@@ -58,7 +64,7 @@ export const train = async (config: TrainConfig, surroundings: Surroundings): Pr
         settings: training,
         seed,
         key,
-        checkpoints: join(output, 'checkpoints'),
+        checkpoints,
         metrics: join(output, 'metrics.jsonl'),
         ...(surroundings.signal !== undefined && { signal: surroundings.signal }),
         onProgress: (progress) => surroundings.onProgress?.('train', { ...progress, note: `loss ${progress.loss.toFixed(3)}` }),
@@ -66,12 +72,12 @@ export const train = async (config: TrainConfig, surroundings: Surroundings): Pr
       await writeStudent(output, student, config.format);
       await writeJsonAtomic(reportFile, {
         key,
-        templateHash: student.text.template.hash,
+        template: templateRecord(student.text.template),
         config,
         versions: surroundings.versions,
         ...result,
       });
-      await removeCheckpoints(join(output, 'checkpoints'));
+      await removeCheckpoints(checkpoints);
       return { ...result, ...counts, folder: output, wasDone: false };
     } finally {
       await student.engine.release();
@@ -79,6 +85,20 @@ export const train = async (config: TrainConfig, surroundings: Surroundings): Pr
   } finally {
     await lock.release();
   }
+};
+
+const reportName = 'training.json';
+
+const contentOf = ({ rows }: TrainingRows<unknown>) => rows.map(({ row }) => [[...row.tokens], [...row.weights]]);
+
+/** Weights that no training of ours left there, the model to be trained among them, are never written over. */
+const checkFree = async (output: string, checkpoints: string): Promise<void> => {
+  if (existsSync(checkpoints)) return; // Begun here, and stopped while it wrote what it had learnt.
+  const weights = (await readdir(output)).filter((name) => /\.(?:safetensors|gguf)$/.test(name));
+  if (weights.length === 0) return;
+  throw new UserError(
+    `${output} holds weights (${weights.join(', ')}) that no training left there, and they would be written over. Give the output another folder.`,
+  );
 };
 
 const rowsOf = async (file: string, { data, training }: TrainConfig, text: ModelText): Promise<TrainingRows<unknown>> => {
@@ -100,20 +120,25 @@ const reportRows = ({ rows, dropped, rewrittenCount }: TrainingRows<unknown>, { 
 
 const finishedSchema = z.looseObject({
   key: z.string(),
+  config: z.looseObject({ format: z.string() }),
   stepCount: z.number(),
   trainedTokenCount: z.number(),
   developmentLoss: z.number().optional(),
 });
 
 /** The report of a finished training of this very key. Another one's is an error: its weights would be overwritten. */
-const finishedReport = async (file: string, key: string): Promise<FineTuneResult | undefined> => {
+const finishedReport = async (file: string, key: string, { format, student }: TrainConfig): Promise<FineTuneResult | undefined> => {
   if (!existsSync(file)) return undefined;
-  const found = finishedSchema.safeParse(JSON.parse(await readFile(file, 'utf8')));
-  if (!found.success || found.data.key !== key) {
+  const value: unknown = await readFile(file, 'utf8')
+    .then((text): unknown => JSON.parse(text))
+    .catch(() => undefined);
+  const found = finishedSchema.safeParse(value).data;
+  const isSame = found?.key === key && (student.parameters.kind === 'lora' || found.config.format === format);
+  if (found === undefined || !isSame) {
     throw new UserError(
       `${dirname(file)} holds a student that was trained otherwise (${basename(file)}). Give the output another folder, or delete that one.`,
     );
   }
-  const { stepCount, trainedTokenCount, developmentLoss } = found.data;
+  const { stepCount, trainedTokenCount, developmentLoss } = found;
   return { stepCount, trainedTokenCount, developmentLoss };
 };
