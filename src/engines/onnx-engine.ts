@@ -1,6 +1,8 @@
+import { totalmem } from 'node:os';
 import { InternalError, UserError } from '../base/errors.ts';
 import { randomFrom } from '../base/random.ts';
 import type { Graph } from '../graph/graph.ts';
+import { peakBytes } from '../graph/peak-bytes.ts';
 import { type HostTensor, sameShape } from '../graph/tensor-type.ts';
 import { isAdapted } from '../nn/scope.ts';
 import { adamw } from '../optim/adamw.ts';
@@ -33,8 +35,8 @@ import { decodeGraph, dropoutName, gradientName, logitsGraph, lossGraph, prefill
 /** Activations of about this many numbers (tokens × width × layers) are computed in one run: small models take many rows at once. */
 const activationBudget = 2 ** 23;
 
-/** Programs kept compiled; each holds the memory of its own activations. */
-const programCapacity = 12;
+/** The share of the machine's memory that an engine's compiled programs may hold: several engines work side by side. */
+const programMemoryShare = 1 / 6;
 
 const optimisers: {
   readonly [Name in OptimiserSpecification['name']]: (options: Extract<OptimiserSpecification, { name: Name }>) => Optimiser;
@@ -54,7 +56,10 @@ const engineOf = (specification: EngineSpecification, model: LoadedModel): Engin
   const lora = specification.parameters.kind === 'lora' ? specification.parameters : undefined;
   const names = Object.keys(model.trainable);
   const shapes = new Map(Object.entries(model.trainable).map(([name, { shape }]) => [name, shape]));
-  const programs = programCache(programCapacity);
+  const programs = programCache(totalmem() * programMemoryShare);
+  const frozenBytes = model.frozen
+    .values()
+    .reduce((sum, weight) => sum + ('location' in weight ? weight.byteLength : weight.data.byteLength), 0);
   const tokenBudget = Math.max(1, Math.floor(activationBudget / (decoder.width * decoder.layerCount)));
 
   // The engine's state, replaced whole by every call that changes it.
@@ -66,15 +71,20 @@ const engineOf = (specification: EngineSpecification, model: LoadedModel): Engin
   let dropoutSeed = lora?.seed ?? 0;
 
   const compile = (key: string, graph: () => Graph, prepack = false): Promise<Program> =>
-    programs.get(key, () =>
-      compileProgram(graph(), {
-        weights: model.frozen,
-        // A packed copy per program would multiply the model's memory: programs share the mapped file instead, but for the one that
-        // decodes, whose few rows would have every matrix packed anew at every token.
-        ...(model.weightsFolder !== undefined && { weightsFolder: model.weightsFolder, prepack }),
-        ...(specification.threadCount !== undefined && { threadCount: specification.threadCount }),
-      }),
-    );
+    programs.get(key, () => {
+      const traced = graph();
+      return {
+        sizeBytes: peakBytes(traced) + (prepack ? frozenBytes : 0),
+        compile: () =>
+          compileProgram(traced, {
+            weights: model.frozen,
+            // A packed copy per program would multiply the model's memory: programs share the mapped file instead, but for the one that
+            // decodes, whose few rows would have every matrix packed anew at every token.
+            ...(model.weightsFolder !== undefined && { weightsFolder: model.weightsFolder, prepack }),
+            ...(specification.threadCount !== undefined && { threadCount: specification.threadCount }),
+          }),
+      };
+    });
   const parameterInputs = (): Record<string, HostTensor> =>
     Object.fromEntries(
       names.map((name) => [name, hostParameter({ shape: shapes.get(name) as readonly number[], data: parameters[name] as Float32Array })]),

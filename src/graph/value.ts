@@ -61,6 +61,8 @@ export interface Op<In extends Inputs, Out extends Outputs, Attributes extends o
   /** Slow and obvious: the meaning of the op, in whatever float type its inputs have. Tests hold ONNX Runtime to it. */
   reference(inputs: HostOf<In>, attributes: Attributes): HostOf<Out>;
   readonly gradient: Gradient<In, Out, Attributes>;
+  /** Its result is its first input's memory under another shape: nothing is computed. */
+  readonly isView?: true;
   toOnnx(attributes: Attributes, inputs: TypesOf<In>): OnnxForm;
 }
 

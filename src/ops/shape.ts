@@ -8,6 +8,7 @@ type Unary<Attributes extends object> = Op<readonly [Value], readonly [Value], A
 
 export const reshapeOp: Unary<{ readonly shape: Shape }> = {
   name: 'reshape',
+  isView: true,
   inferTypes: ([x], { shape }) => {
     if (elementCount(x.shape) !== elementCount(shape) || shape.some((size) => size < 0)) {
       throw new ShapeError(`[${x.shape.join(', ')}] holds ${elementCount(x.shape)} elements, which do not fill [${shape.join(', ')}]`);
