@@ -51,9 +51,37 @@ describe('progress', () => {
 
   it('rewrites one line in a terminal, and leaves the last to read', () => {
     const written = hundredSteps(true, 1000);
-    assert.ok(written.slice(0, -1).every((text) => text.startsWith('\r\x1b[K') && !text.includes('\n')));
-    assert.equal(written.at(-1), '\n');
-    assert.ok(written.every((text) => text.length <= '\r\x1b[K'.length + 59));
+    const [first = '', ...rest] = written;
+    assert.equal(first, 'collect  2/100  2 %  1.0/s  1:38 left');
+    assert.ok(rest.every((text) => text.startsWith('\r\x1b[J')));
+    assert.ok(written.slice(0, -1).every((text) => !text.includes('\n') && text.length <= '\r\x1b[J'.length + 59));
+    assert.equal(written.at(-1), '\r\x1b[Jcollect  100/100  100 %  1.0/s  took 1:40\n');
+  });
+
+  it('shows several things at once, each with its own rate, and lets one end before the other', () => {
+    const { terminal, written, clock } = fakeTerminal(true);
+    const progress = createProgress(terminal, { quiet: false });
+    for (let step = 0; step <= 8; step++) {
+      clock.nowMs = 1000 * step;
+      progress.update('a', { doneCount: step, totalCount: 8 });
+      progress.update('b', { doneCount: 2 * step, totalCount: 20 });
+    }
+    const screen = (text: string | undefined): string[] => (text ?? '').replace(/^\r(\x1b\[\d+A)?\x1b\[J/, '').split('\n');
+    assert.deepEqual(screen(written.at(-1)), ['a  8/8  100 %  1.0/s  took 0:08', 'b  14/20  70 %  1.8/s  0:03 left']);
+    assert.match(written.at(-1) ?? '', /^\r\x1b\[1A\x1b\[J/);
+    progress.end();
+    assert.deepEqual(screen(written.at(-1)), ['b  16/20  80 %  2.0/s  0:02 left', '']);
+    const log = fakeTerminal(false);
+    const plain = createProgress(log.terminal, { quiet: false });
+    for (let step = 0; step <= 8; step++) {
+      log.clock.nowMs = 1000 * step;
+      plain.update('a', { doneCount: step, totalCount: 8 });
+      plain.update('b', { doneCount: 2 * step, totalCount: 20 });
+    }
+    assert.deepEqual(
+      log.written.map((line) => line.slice(0, 8).trim()),
+      ['a  2/8', 'b  4/20', 'a  7/8', 'b  14/20'.slice(0, 8), 'a  8/8'],
+    );
   });
 
   it('says nothing at all when asked to be quiet', () => {
@@ -67,7 +95,7 @@ describe('progress', () => {
     clock.nowMs = 3000;
     progress.update('train', { doneCount: 1, totalCount: 2 });
     progress.say('a warning');
-    assert.deepEqual(written.slice(1), ['\r\x1b[Ka warning\n', '\r\x1b[Ktrain  1/2  50 %  3.0 s each  0:03 left']);
+    assert.deepEqual(written.slice(1), ['\r\x1b[Ja warning\ntrain  1/2  50 %  3.0 s each  0:03 left']);
   });
 
   it('counts the rate from what was there when it began: a resumed stage does not look fast', () => {

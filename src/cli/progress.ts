@@ -10,22 +10,24 @@ export interface ProgressState {
   readonly note?: string;
 }
 
-/** Shows what is under way: nothing for what takes less than two seconds. */
+/** Shows what is under way, of which there may be several things at once: nothing for what takes less than two seconds. */
 export interface Progress {
-  /** Tells how far `name` is. Another name than before ends what was shown. */
+  /** Tells how far `name` is. It is over when all of it is done. */
   readonly update: (name: string, state: ProgressState) => void;
   /** A line of its own, above what is shown. */
   readonly say: (line: string) => void;
-  /** Ends what is shown, with its last state left to read. */
+  /** Ends all that is shown, with its last state left to read. */
   readonly end: () => void;
 }
 
 /** Nothing is shown before this, nor at all of what takes less. */
 const patienceMs = 2_000;
-/** In a terminal the line is rewritten this often; elsewhere a line is added ever more rarely, so that a log of hours stays short. */
+/** In a terminal the lines are rewritten this often; elsewhere a line is added ever more rarely, so that a log of hours stays short. */
 const redrawMs = 100;
-const firstLineMs = 5_000;
+const firstPauseMs = 5_000;
 const longestPauseMs = 60_000;
+/** What was not heard of for this long, when something else begins, is not under way any more. */
+const forgottenMs = 120_000;
 
 interface Shown {
   readonly name: string;
@@ -33,62 +35,107 @@ interface Shown {
   /** What was done when it began: a resumed stage's rate counts only what is done now. */
   readonly startCount: number;
   state: ProgressState;
-  drawn: ProgressState | undefined;
-  lastMs: number;
+  updatedMs: number;
+  /** As a line of a log: which state was written last, when, and how long the next pause is. */
+  written: ProgressState | undefined;
+  writtenMs: number;
   pauseMs: number;
-  isVisible: boolean;
 }
 
 export const createProgress = (terminal: Terminal, options: { readonly quiet: boolean }): Progress => {
-  let shown: Shown | undefined;
+  const shown = new Map<string, Shown>();
+  const lines = terminal.isInteractive ? liveLines(terminal) : logLines(terminal);
 
-  const draw = (at: Shown, nowMs: number): void => {
-    const line = progressLine(at.name, at.state, at.startCount, nowMs - at.startMs);
-    if (terminal.isInteractive) terminal.writeMessage(`\r\x1b[K${line.slice(0, Math.max(20, terminal.columnCount() - 1))}`);
-    else terminal.writeMessage(`${line}\n`);
-    at.isVisible = true;
-    at.drawn = at.state;
-    at.lastMs = nowMs;
-  };
-  const end = (): void => {
-    if (shown?.isVisible === true) {
-      if (terminal.isInteractive || shown.drawn !== shown.state) draw(shown, terminal.nowMs());
-      if (terminal.isInteractive) terminal.writeMessage('\n');
-    }
-    shown = undefined;
+  const finish = (one: Shown): void => {
+    shown.delete(one.name);
+    lines.finish(one, [...shown.values()], terminal.nowMs());
   };
   return {
     update: (name, state) => {
       if (options.quiet) return;
       const nowMs = terminal.nowMs();
-      if (shown?.name !== name) {
-        end();
-        shown = {
+      let one = shown.get(name);
+      if (one === undefined) {
+        for (const other of shown.values()) if (nowMs - other.updatedMs > forgottenMs) finish(other);
+        one = {
           name,
           startMs: nowMs,
           startCount: state.doneCount,
           state,
-          drawn: undefined,
-          lastMs: nowMs,
-          pauseMs: firstLineMs,
-          isVisible: false,
+          updatedMs: nowMs,
+          written: undefined,
+          writtenMs: nowMs,
+          pauseMs: firstPauseMs,
         };
-        return;
+        shown.set(name, one);
       }
-      shown.state = state;
-      if (nowMs - shown.startMs < patienceMs || state.doneCount === shown.startCount) return;
-      const pauseMs = terminal.isInteractive ? redrawMs : shown.pauseMs;
-      if (shown.isVisible && nowMs - shown.lastMs < pauseMs) return;
-      if (shown.isVisible) shown.pauseMs = Math.min(longestPauseMs, shown.pauseMs * 1.5);
-      draw(shown, nowMs);
+      one.state = state;
+      one.updatedMs = nowMs;
+      if (state.doneCount >= state.totalCount) finish(one);
+      else if (isWorthShowing(one, nowMs)) lines.refresh(one, [...shown.values()], nowMs);
     },
     say: (line) => {
-      if (options.quiet) return;
-      const isLineOpen = terminal.isInteractive && shown?.isVisible === true;
-      terminal.writeMessage(`${isLineOpen ? '\r\x1b[K' : ''}${line}\n`);
-      if (isLineOpen && shown !== undefined) draw(shown, terminal.nowMs());
+      if (!options.quiet) lines.say(line, [...shown.values()], terminal.nowMs());
     },
-    end,
+    end: () => {
+      for (const one of shown.values()) finish(one);
+    },
+  };
+};
+
+const isWorthShowing = (one: Shown, nowMs: number): boolean => nowMs - one.startMs >= patienceMs && one.state.doneCount > one.startCount;
+
+/** How lines get to the terminal. `others` are what stays under way, in the order in which it began. */
+interface Lines {
+  readonly refresh: (one: Shown, all: readonly Shown[], nowMs: number) => void;
+  readonly finish: (one: Shown, others: readonly Shown[], nowMs: number) => void;
+  readonly say: (line: string, all: readonly Shown[], nowMs: number) => void;
+}
+
+const lineOf = ({ name, state, startCount, startMs }: Shown, nowMs: number): string =>
+  progressLine(name, state, startCount, nowMs - startMs);
+
+/** Where nobody looks on: lines one after another, each thing's ever more rarely. */
+const logLines = (terminal: Terminal): Lines => {
+  const write = (one: Shown, nowMs: number): void => {
+    terminal.writeMessage(`${lineOf(one, nowMs)}\n`);
+    if (one.written !== undefined) one.pauseMs = Math.min(longestPauseMs, one.pauseMs * 1.5);
+    one.written = one.state;
+    one.writtenMs = nowMs;
+  };
+  return {
+    refresh: (one, _, nowMs) => {
+      if (one.written === undefined || nowMs - one.writtenMs >= one.pauseMs) write(one, nowMs);
+    },
+    finish: (one, _, nowMs) => {
+      if (isWorthShowing(one, nowMs) && one.written !== one.state) write(one, nowMs);
+    },
+    say: (line) => terminal.writeMessage(`${line}\n`),
+  };
+};
+
+/** In a person's terminal: a line for each thing under way, rewritten in place; what is over stays above. */
+const liveLines = (terminal: Terminal): Lines => {
+  let height = 0;
+  let drawnMs = Number.NEGATIVE_INFINITY;
+  const clear = (): string => `${height === 0 ? '' : '\r'}${height > 1 ? `\x1b[${height - 1}A` : ''}${height === 0 ? '' : '\x1b[J'}`;
+  const redraw = (above: string, all: readonly Shown[], nowMs: number): void => {
+    // a line that wraps would be two, and the next rewriting would leave one of them
+    const width = Math.max(20, terminal.columnCount() - 1);
+    const visible = all.filter((one) => isWorthShowing(one, nowMs)).map((one) => lineOf(one, nowMs).slice(0, width));
+    const text = `${clear()}${above}${visible.join('\n')}`;
+    if (text !== '') terminal.writeMessage(text);
+    height = visible.length;
+    drawnMs = nowMs;
+  };
+  return {
+    refresh: (_, all, nowMs) => {
+      if (nowMs - drawnMs >= redrawMs) redraw('', all, nowMs);
+    },
+    finish: (one, others, nowMs) => {
+      if (isWorthShowing(one, nowMs)) redraw(`${lineOf(one, nowMs)}\n`, others, nowMs);
+    },
+    say: (line, all, nowMs) => redraw(`${line}\n`, all, nowMs),
   };
 };
 
