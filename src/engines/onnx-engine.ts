@@ -35,8 +35,11 @@ import { decodeGraph, dropoutName, gradientName, logitsGraph, lossGraph, prefill
 /** Activations of about this many numbers (tokens × width × layers) are computed in one run: small models take many rows at once. */
 const activationBudget = 2 ** 23;
 
-/** The share of the machine's memory that an engine's compiled programs may hold: several engines work side by side. */
-const programMemoryShare = 1 / 6;
+/**
+ * The share of the machine's memory that an engine's compiled programs may take by `peakBytes`; they hold half as much again, and several
+ * engines work side by side.
+ */
+const programMemoryShare = 1 / 10;
 
 const optimisers: {
   readonly [Name in OptimiserSpecification['name']]: (options: Extract<OptimiserSpecification, { name: Name }>) => Optimiser;
