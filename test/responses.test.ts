@@ -630,3 +630,35 @@ describe('forgetting a question', () => {
     assert.equal((await collect(first)).newCount, 1); // The others are still there.
   });
 });
+
+describe('a large store', () => {
+  it('is opened by the heads of its lines: texts with anything in them change nothing', async () => {
+    const folder = newFolder();
+    const nasty = ['', ' \n\t', '","text":"', '{"text":"x"}', '\\', 'é€𝄞\u2028', '"', 'x'.repeat(300_000), '\\n"'];
+    const teacher = fakeTeacher({
+      answer: ({ exampleId }) => ({ text: nasty[Number(exampleId.slice(6))] ?? 'x', reasoning: ',"text":"', finishReason: 'length' }),
+    });
+    const first = options({ folder, teacher, accept: ['length'] });
+    const report = await collect(first);
+    assert.deepEqual([report.keptCount, report.failures], [10, { empty: 2 }]);
+    assert.deepEqual(
+      (await readResponses(folder, { keys: report.keys, statuses: ['kept', 'failed'] })).map(({ text }) => text),
+      examples.map((_, index) => nasty[index] ?? 'x'),
+    );
+    assert.deepEqual((await collect(first)).failures, { empty: 2 }); // Judged by the heads alone.
+    assert.deepEqual((await collect({ ...first, accept: [] })).failures, { truncated: 12 });
+    assert.equal(teacher.requests.length, 12);
+  });
+
+  it('may hold lines that others wrote, in another order of keys', async () => {
+    const first = options();
+    await collect(first);
+    const path = responsesFile(first.folder);
+    const lines = (await readFile(path, 'utf8'))
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line));
+    await writeFile(path, lines.map((line) => JSON.stringify(Object.fromEntries(Object.entries(line).reverse()))).join('\n'));
+    assert.equal((await collect(first)).newCount, 0);
+  });
+});

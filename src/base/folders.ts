@@ -1,5 +1,4 @@
 import { createHash, hash, randomUUID } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { mkdir, open, rename, unlink } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, relative, resolve } from 'node:path';
 import { setTimeout as sleepFor } from 'node:timers/promises';
@@ -60,8 +59,17 @@ export const makeFolder = async (folder: string): Promise<void> => {
 /** SHA-256 of a file's bytes in hexadecimal, read piece by piece. */
 export const sha256OfFile = async (path: string): Promise<string> => {
   const digest = createHash('sha256');
-  for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 })) digest.update(chunk);
-  return digest.digest('hex');
+  const file = await open(path, 'r');
+  try {
+    const chunk = Buffer.allocUnsafe(1 << 20);
+    for (;;) {
+      const { bytesRead } = await file.read(chunk, 0, chunk.length);
+      if (bytesRead === 0) return digest.digest('hex');
+      digest.update(chunk.subarray(0, bytesRead));
+    }
+  } finally {
+    await file.close();
+  }
 };
 
 /** SHA-256 of a text or bytes in hexadecimal. */

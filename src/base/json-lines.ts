@@ -1,4 +1,3 @@
-import { createReadStream } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { InternalError, messageOf, UserError } from './errors.ts';
@@ -29,17 +28,32 @@ export interface ReadJsonLinesOptions {
 export async function* readJsonLines(path: string, options: ReadJsonLinesOptions = {}): AsyncGenerator<JsonLine> {
   for await (const { line, text, isTerminated } of readTextLines(path)) {
     if (text.trim() === '') continue;
-    let value: unknown;
-    try {
-      value = JSON.parse(text);
-    } catch (thrown) {
-      if (isTerminated) throw new UserError(`${path}:${line}: expected a line of JSON, came ${excerptOf(text)} (${messageOf(thrown)}).`);
+    if (!isTerminated && !isJson(text)) {
       options.onTorn?.({ line, excerpt: excerptOf(text) });
       return;
     }
-    yield { line, value };
+    yield { line, value: parseJsonLine(text, path, line) };
   }
 }
+
+/** The value of a line, or an error that names it. */
+export const parseJsonLine = (text: string, path: string, line: number): unknown => {
+  try {
+    return JSON.parse(text);
+  } catch (thrown) {
+    throw new UserError(`${path}:${line}: expected a line of JSON, came ${excerptOf(text)} (${messageOf(thrown)}).`);
+  }
+};
+
+/** Whether a text is whole JSON. */
+export const isJson = (text: string): boolean => {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
+};
 
 /** For `onTorn`: a torn last line is an error. */
 export const refuseTornLine =
@@ -203,12 +217,49 @@ const countLines = async (path: string): Promise<number> => {
   return last;
 };
 
-const isJson = (text: string): boolean => {
+/** A line of a file as its bytes, without the newline. They are a view into what was read and good until the next line. */
+export interface ByteLine {
+  readonly line: number;
+  readonly bytes: Buffer;
+  /** Whether a newline follows; the last line of a file may lack it. */
+  readonly isTerminated: boolean;
+}
+
+/** The lines of a file as bytes, a chunk in memory at a time: a chunk may end in the middle of a character, never of a newline. */
+export async function* readByteLines(path: string): AsyncGenerator<ByteLine> {
+  const file = await openForReading(path);
+  // One buffer for the whole file: a stream's chunks of a large one pile up faster than they are collected.
+  const chunk = Buffer.allocUnsafe(1 << 18);
+  let line = 0;
+  let pieces: Buffer[] = [];
   try {
-    JSON.parse(text);
-    return true;
-  } catch {
-    return false;
+    for (;;) {
+      const { bytesRead } = await file.read(chunk, 0, chunk.length);
+      if (bytesRead === 0) break;
+      let start = 0;
+      for (let end = chunk.indexOf(0x0a); end >= 0 && end < bytesRead; end = chunk.indexOf(0x0a, start)) {
+        const bytes = chunk.subarray(start, end);
+        yield { line: ++line, bytes: pieces.length === 0 ? bytes : Buffer.concat([...pieces, bytes]), isTerminated: true };
+        pieces = [];
+        start = end + 1;
+      }
+      if (start < bytesRead) pieces.push(Buffer.from(chunk.subarray(start, bytesRead)));
+    }
+  } catch (thrown) {
+    if (hasCode(thrown, 'EISDIR')) throw new UserError(`Expected a JSON-lines file at ${path}, but it is a folder.`);
+    throw thrown;
+  } finally {
+    await file.close();
+  }
+  if (pieces.length > 0) yield { line: ++line, bytes: Buffer.concat(pieces), isTerminated: false };
+}
+
+const openForReading = async (path: string): Promise<FileHandle> => {
+  try {
+    return await open(path, 'r');
+  } catch (thrown) {
+    if (hasCode(thrown, 'ENOENT')) throw new UserError(`No file at ${path}. Check the path.`);
+    throw thrown;
   }
 };
 
@@ -218,32 +269,11 @@ interface TextLine {
   readonly isTerminated: boolean;
 }
 
-/** Lines are split as bytes: a chunk may end in the middle of a character, never of a newline. */
 async function* readTextLines(path: string): AsyncGenerator<TextLine> {
-  let line = 0;
-  const pieces: Buffer[] = [];
-  const takeText = (isTerminated: boolean): TextLine => {
-    const text = Buffer.concat(pieces).toString('utf8');
-    pieces.length = 0;
-    line++;
-    return { line, text: line === 1 && text.startsWith('\uFEFF') ? text.slice(1) : text, isTerminated };
-  };
-  try {
-    for await (const chunk of createReadStream(path, { highWaterMark: 1 << 18 }) as AsyncIterable<Buffer>) {
-      let start = 0;
-      for (let end = chunk.indexOf(0x0a); end >= 0; end = chunk.indexOf(0x0a, start)) {
-        pieces.push(chunk.subarray(start, end));
-        start = end + 1;
-        yield takeText(true);
-      }
-      if (start < chunk.length) pieces.push(chunk.subarray(start));
-    }
-  } catch (thrown) {
-    if (hasCode(thrown, 'ENOENT')) throw new UserError(`No file at ${path}. Check the path.`);
-    if (hasCode(thrown, 'EISDIR')) throw new UserError(`Expected a JSON-lines file at ${path}, but it is a folder.`);
-    throw thrown;
+  for await (const { line, bytes, isTerminated } of readByteLines(path)) {
+    const text = bytes.toString('utf8');
+    yield { line, text: line === 1 && text.startsWith('\uFEFF') ? text.slice(1) : text, isTerminated };
   }
-  if (pieces.length > 0) yield takeText(false);
 }
 
 const excerptOf = (text: string): string => JSON.stringify(text.length > 80 ? `${text.slice(0, 80)}…` : text);

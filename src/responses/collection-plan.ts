@@ -39,17 +39,25 @@ export const planCollection = ({
   redact = (text) => text,
 }: CollectionPlanOptions): PlannedAnswer[] => {
   checkIds(examples);
-  return examples.flatMap((example) => {
-    const messages = () =>
-      primedMessages(strategy, example, task.instruction).map(({ role, content }) => ({ role, content: redact(content) }));
-    const own = messages();
-    return Array.from({ length: samplesPerQuestion }, (_, sampleIndex) => {
-      const ownSampling = { ...sampling, seed: requestSeed(sampling.seed, example.id, sampleIndex) };
-      const key = requestKey({ messages: own, teacher: teacher.identity, sampling: ownSampling, strategy, sampleIndex });
-      return { requestKey: key, example, sampleIndex, sampling: ownSampling, messages };
-    });
-  });
+  const sampleIndices = Array.from({ length: samplesPerQuestion }, (_, index) => index);
+  const messagesOf = (example: Example): ChatMessage[] =>
+    primedMessages(strategy, example, task.instruction).map(({ role, content }) => ({ role, content: redact(content) }));
+  const planOne = (example: Example, sampleIndex: number): PlannedAnswer => {
+    const ownSampling = { ...sampling, seed: requestSeed(sampling.seed, example.id, sampleIndex) };
+    const parts = { messages: messagesOf(example), teacher: teacher.identity, sampling: ownSampling, strategy, sampleIndex };
+    return plannedAnswer(requestKey(parts), example, sampleIndex, ownSampling, messagesOf);
+  };
+  return examples.flatMap((example) => sampleIndices.map((sampleIndex) => planOne(example, sampleIndex)));
 };
+
+/** In a function of its own, whose closure keeps the question and not the messages that its key was made from. */
+const plannedAnswer = (
+  key: string,
+  example: Example,
+  sampleIndex: number,
+  sampling: TeacherSampling,
+  messagesOf: (example: Example) => ChatMessage[],
+): PlannedAnswer => ({ requestKey: key, example, sampleIndex, sampling, messages: () => messagesOf(example) });
 
 const checkIds = (examples: readonly Example[]): void => {
   const seen = new Set<string>();

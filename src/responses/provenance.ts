@@ -3,12 +3,11 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { messageOf, UserError } from '../base/errors.ts';
 import { hasCode, ownerOnly, sha256OfFile, writeJsonAtomic } from '../base/folders.ts';
-import { readJsonLines } from '../base/json-lines.ts';
 import type { PrimingStrategy } from '../priming/strategy.ts';
 import type { TeacherIdentity, TeacherSampling } from '../teachers/teacher.ts';
 import { termsFor } from '../teachers/terms.ts';
+import { readAnswerHeads } from './answer-head.ts';
 import { countBy } from './collection-report.ts';
-import { parseResponse } from './response.ts';
 import { responsesFile, spendingOf } from './response-store.ts';
 import { addSpending, nothingSpent, type Prices, type Spending } from './spending.ts';
 
@@ -79,19 +78,19 @@ const countAnswers = async (folder: string, keys: ReadonlySet<string>): Promise<
   const last = new Map<string, { readonly model: string | undefined; readonly failure: string | undefined }>();
   let spent = nothingSpent;
   let isPriced = false;
-  const dates: string[] = [];
-  for await (const { line, value } of readJsonLines(path)) {
-    const response = parseResponse(value, `${path}:${line}`);
+  let firstAnswerAt: string | undefined;
+  let lastAnswerAt: string | undefined;
+  for await (const response of readAnswerHeads(path)) {
     if (!keys.has(response.requestKey)) continue;
     const { status, reason, reportedModel, collectedAt } = response;
     last.set(response.requestKey, { model: reportedModel, failure: status === 'kept' ? undefined : (reason ?? status) });
     spent = addSpending(spent, spendingOf(response));
     isPriced ||= response.costUsd !== undefined;
-    dates.push(collectedAt);
+    firstAnswerAt ??= collectedAt;
+    lastAnswerAt = collectedAt;
   }
   const answers = [...last.values()];
   const { usd, ...counted } = spent;
-  const [firstAnswerAt, lastAnswerAt] = [dates[0], dates.at(-1)];
   return {
     reportedModels: countBy(answers.flatMap(({ model }) => model ?? [])),
     keptCount: answers.filter(({ failure }) => failure === undefined).length,
