@@ -63,7 +63,7 @@ type Mixture = Readonly<Record<StyleName, number>>;
 const teacherShareWithoutInstruction = 0.15;
 const teacherMixture: Mixture = { terse: 0.4, steps: 0.35, explained: 0.2, checked: 0.05 };
 const instructedMixture: Mixture = { terse: 0.15, steps: 0.35, explained: 0.25, checked: 0.25 };
-const studentMixture: Mixture = { terse: 0.6, steps: 0.15, explained: 0.1, checked: 0.15 };
+const studentMixture: Mixture = { terse: 0.5, steps: 0.2, explained: 0.15, checked: 0.15 };
 
 const drawStyle = (mixture: Mixture, random: Random): StyleName => {
   let rest = random.uniform();

@@ -17,9 +17,9 @@ const build = join(here, 'build');
 /** Rows of each training, one pass each. The seeds differ, so that teacher and student read different problems. */
 const data = {
   'teacher-1': () => drillChats({ seed: 11, count: 14_000 }),
-  'teacher-2': () => teacherChats({ seed: 1, count: 64_000 }),
+  'teacher-2': () => teacherChats({ seed: 1, count: 36_000 }),
   'student-1': () => drillChats({ seed: 21, count: 12_000 }),
-  'student-2': () => studentChats({ seed: 2, count: 12_000 }),
+  'student-2': () => studentChats({ seed: 2, count: 28_000 }),
 } satisfies Record<string, () => Chat[]>;
 
 /** Layers, width and heads. */
