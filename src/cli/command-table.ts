@@ -16,6 +16,7 @@ export const commandTable: Readonly<Record<string, () => Promise<AddCommand>>> =
   generate: async () => (await import('./commands/generate.ts')).addGenerate,
   report: async () => (await import('./commands/report.ts')).addReport,
   compare: async () => (await import('./commands/compare.ts')).addCompare,
+  inspect: async () => (await import('./commands/inspect.ts')).addInspect,
   chat: async () => (await import('./commands/chat.ts')).addChat,
   export: async () => (await import('./commands/export.ts')).addExport,
   doctor: async () => (await import('./commands/doctor.ts')).addDoctor,

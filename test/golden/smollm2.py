@@ -179,4 +179,5 @@ def main():
     )
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+import { createHash } from 'node:crypto';
+import { type Chart, renderChart, seriesScales } from '../report/chart.ts';
+import { type Html, html, trusted } from '../report/html.ts';
+import { pageStyle } from '../report/page-style.ts';
+import { type AttentionStudy, type FirstColumn, type StudyMeasure, studyMeasures } from './attention-study.ts';
+
+const titles: Readonly<Record<StudyMeasure, string>> = {
+  entropy: 'Entropy of rows, nats',
+  focus: 'Focus on self: mean of the diagonal',
+  sparsity: 'Share of entries above 0.1',
+  firstToken: 'Mass on the first column',
+  similarityToPreviousLayer: 'Cosine to the same head one layer before',
+  similarityToBase: 'Cosine to the base',
+};
+
+/** A study as one page: the heads that changed most, and for each measure its curve over layers and its heat maps, with and without the first token. */
+export const renderAttentionPage = async (study: AttentionStudy, title: string): Promise<string> => {
+  const style = pageStyle.trim();
+  const policy = `default-src 'none'; style-src 'sha256-${createHash('sha256').update(style).digest('base64')}'; base-uri 'none'; form-action 'none'`;
+  const sections: Html[] = [];
+  for (const measure of studyMeasures) {
+    const parts: Html[] = [];
+    for (const column of ['with', 'without'] as const) {
+      if (measure === 'firstToken' && column === 'without') continue;
+      const curves = curveChart(study, measure, column);
+      if (curves === undefined) continue;
+      parts.push(html`<h3>${column} the first token’s column</h3>${await renderChart(curves)}`);
+      const maps: Html[] = [];
+      for (const { name } of study.subjects) {
+        const chart = heatMap(study, name, measure, column);
+        if (chart !== undefined) maps.push(await renderChart(chart));
+      }
+      parts.push(html`<details><summary>Heads by layer</summary>${maps}</details>`);
+    }
+    if (parts.length > 0) sections.push(html`<section><h2>${titles[measure]}</h2>${parts}</section>`);
+  }
+  const page = html`<!doctype html>
+<html lang="en"><head><meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="${policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>${title}: attention</title><style>${trusted(style)}</style></head>
+<body><header><p class="name">${title}</p><h1>${attentionHeadline(study)}</h1>
+<p class="note">Means over prompts; intervals are 95 %, from the bootstrap over prompts: they speak of other prompts of this kind, not of other trained students.</p></header>
+<main>${changedTable(study)}${sections}</main></body></html>
+`;
+  return page.html;
+};
+
+/** What the study found, in one sentence; a null result reads as one. */
+export const attentionHeadline = ({ promptCount, tokenCount, subjects, changedHeads }: AttentionStudy): string => {
+  const amount = `${promptCount} prompts, ${tokenCount} tokens`;
+  const [base, ...others] = subjects;
+  if (base === undefined || others.length === 0) return `Attention of ${base?.name ?? 'nothing'} over ${amount}.`;
+  const [largest] = changedHeads;
+  if (largest === undefined || largest.change < 0.01) {
+    return `No head of ${others.map(({ name }) => name).join(', ')} looks elsewhere than in ${base.name}: the largest change of a map is ${(largest?.change ?? 0).toFixed(4)} (1 − cosine, without the first token); ${amount}.`;
+  }
+  return `The map that changed most from ${base.name} is that of ${largest.subject}, layer ${largest.layer}, head ${largest.head}: 1 − cosine is ${largest.change.toFixed(3)} (95 % interval ${largest.interval.low.toFixed(3)} to ${largest.interval.high.toFixed(3)}, without the first token); ${amount}.`;
+};
+
+const changedTable = ({ changedHeads }: AttentionStudy): Html => {
+  if (changedHeads.length === 0) return html``;
+  const rows = changedHeads.map(
+    ({ subject, layer, head, change, interval }) =>
+      html`<tr><td>${subject}</td><td class="number">${layer}</td><td class="number">${head}</td><td class="number">${change.toFixed(4)}</td><td class="number">${interval.low.toFixed(4)} to ${interval.high.toFixed(4)}</td></tr>`,
+  );
+  return html`<section><h2>Heads that changed most</h2><p class="note">1 − cosine between the head’s maps in the arm and in the base, without the first token’s column.</p>
+<div class="scroll" tabindex="0" role="region" aria-label="Heads that changed most"><table><thead><tr><th scope="col">arm</th><th scope="col" class="number">layer</th><th scope="col" class="number">head</th><th scope="col" class="number">change</th><th scope="col" class="number">95 % interval</th></tr></thead><tbody>${rows}</tbody></table></div></section>`;
+};
+
+const curveChart = ({ subjects }: AttentionStudy, measure: StudyMeasure, column: FirstColumn): Chart | undefined => {
+  const values = subjects.flatMap(({ name, measures }) =>
+    (measures[column][measure]?.layers ?? []).flatMap(({ mean, interval }, layer) =>
+      Number.isNaN(mean) ? [] : [{ name, layer, mean, low: interval.low, high: interval.high }],
+    ),
+  );
+  if (values.length === 0) return undefined;
+  const names = [...new Set(values.map(({ name }) => name))];
+  const { colour, dash } = seriesScales(names);
+  const color = { field: 'name', type: 'nominal', scale: colour, sort: names, title: null };
+  const x = { field: 'layer', type: 'quantitative', title: 'layer', axis: { tickMinStep: 1 } };
+  const last = names.map((name) => `${name} ${values.findLast((value) => value.name === name)?.mean.toFixed(3)} in the last layer`);
+  return {
+    description: `${titles[measure]}, ${column} the first token’s column, mean over heads by layer with 95 % intervals over prompts: ${last.join('; ')}.`,
+    specification: (width) => ({
+      width,
+      height: 170,
+      data: { values },
+      layer: [
+        {
+          mark: { type: 'area', opacity: 0.2 },
+          encoding: { x, y: { field: 'low', type: 'quantitative', title: null, scale: { zero: false } }, y2: { field: 'high' }, color },
+        },
+        {
+          mark: { type: 'line', strokeWidth: 1.5 },
+          encoding: {
+            x,
+            y: { field: 'mean', type: 'quantitative' },
+            color,
+            strokeDash: { field: 'name', scale: dash, sort: names, title: null },
+          },
+        },
+      ],
+    }),
+  };
+};
+
+const heatMap = ({ subjects }: AttentionStudy, name: string, measure: StudyMeasure, column: FirstColumn): Chart | undefined => {
+  const heads = subjects.find((subject) => subject.name === name)?.measures[column][measure]?.heads;
+  const values = (heads ?? []).flatMap((row, layer) => row.flatMap((value, head) => (Number.isNaN(value) ? [] : [{ layer, head, value }])));
+  if (values.length === 0) return undefined;
+  const sorted = values.map(({ value }) => value).sort((a, b) => a - b);
+  return {
+    description: `${titles[measure]} of ${name}, ${column} the first token’s column, for each head of each layer: from ${sorted[0]?.toFixed(3)} to ${sorted.at(-1)?.toFixed(3)}.`,
+    specification: (width) => ({
+      title: name,
+      width,
+      height: { step: 12 },
+      data: { values },
+      mark: { type: 'rect' },
+      encoding: {
+        x: { field: 'layer', type: 'ordinal', title: 'layer', axis: { labelOverlap: true, labelAngle: 0 } },
+        y: { field: 'head', type: 'ordinal', title: 'head' },
+        color: { field: 'value', type: 'quantitative', title: null, scale: { scheme: 'viridis' } },
+      },
+    }),
+  };
+};
+
+/** The map of one head on one text, as a chart: rows are queries. */
+export const headMapChart = (data: Float32Array, length: number, head: number, title: string): Chart => {
+  const start = head * length * length;
+  const values = Array.from({ length: length * length }, (_, index) => ({
+    query: Math.floor(index / length),
+    key: index % length,
+    value: data[start + index] as number,
+  })).filter(({ value }) => value > 0.001); // below, a cell cannot be told from the ground
+  return {
+    description: `${title}: how much each of ${length} tokens looks at each other.`,
+    specification: (width) => ({
+      title,
+      width,
+      height: width,
+      data: { values },
+      mark: { type: 'rect' },
+      encoding: {
+        x: { field: 'key', type: 'ordinal', title: 'key', axis: { labelOverlap: true, labelAngle: 0 } },
+        y: { field: 'query', type: 'ordinal', title: 'query', axis: { labelOverlap: true } },
+        color: { field: 'value', type: 'quantitative', title: null, scale: { scheme: 'viridis', domain: [0, 1] } },
+      },
+    }),
+  };
+};
