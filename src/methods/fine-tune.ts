@@ -52,6 +52,7 @@ export interface FineTuneProgress {
   readonly totalCount: number;
   /** Mean loss per token of the last step. */
   readonly loss: number;
+  /** Tokens that went through the model in this call. */
   readonly tokenCount: number;
 }
 
@@ -87,6 +88,7 @@ export const fineTune = async (options: FineTuneOptions): Promise<FineTuneResult
   await cutMetrics(metrics, { stepCount: checkpoint === undefined ? undefined : progress.stepCount, totalCount });
   const log = await appendJsonLines(metrics);
 
+  let doneTokenCount = 0;
   const evaluate = async (): Promise<number | undefined> => {
     if (developmentRows.length === 0) return undefined;
     const development = await developmentLossOf(engine, developmentRows);
@@ -130,7 +132,8 @@ export const fineTune = async (options: FineTuneOptions): Promise<FineTuneResult
         weightedTokenCount: next.plan.weightedTokenCount,
         tokensPerSecond: Math.round((1000 * tokenCount) / Math.max(1, now() - startMs)),
       });
-      onProgress?.({ doneCount: progress.stepCount, totalCount, loss: sums.sum / sums.tokenCount, tokenCount });
+      doneTokenCount += tokenCount;
+      onProgress?.({ doneCount: progress.stepCount, totalCount, loss: sums.sum / sums.tokenCount, tokenCount: doneTokenCount });
       const isLast = progress.stepCount === totalCount;
       if (!isLast && progress.stepCount % settings.stepsPerEvaluation === 0) await evaluate();
       if (isLast || progress.stepCount % settings.stepsPerCheckpoint === 0) {
