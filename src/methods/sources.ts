@@ -3,17 +3,17 @@ import { sha256OfFile } from '../base/folders.ts';
 import type { ArmConfig } from '../config/arm-config.ts';
 import type { RunConfig } from '../config/run-config.ts';
 import { strategies } from '../priming/strategies.ts';
-import { collect } from '../responses/collect.ts';
+import { type CollectOptions, collect } from '../responses/collect.ts';
 import type { Response } from '../responses/response.ts';
 import { readResponses, readSpending, storeResponses } from '../responses/response-store.ts';
 import { goldResponses, shuffledResponses } from '../responses/sources.ts';
-import { addSpending, nothingSpent, type Spending } from '../responses/spending.ts';
+import { addSpending, addUsage, nothingSpent, type Spending } from '../responses/spending.ts';
 import type { RunFolder } from '../run-folder/run-folder.ts';
 import { type CollectFacts, runStage, stageNames } from '../run-folder/stage.ts';
 import type { Example, Task } from '../tasks/task.ts';
 import { listedPrices } from '../teachers/prices.ts';
 import { recordedTeacher } from '../teachers/recorded.ts';
-import type { Teacher } from '../teachers/teacher.ts';
+import type { Teacher, Usage } from '../teachers/teacher.ts';
 import type { Surroundings } from './surroundings.ts';
 
 export interface SourceOptions {
@@ -33,7 +33,6 @@ export interface SourceOptions {
 export const collectSource = async (arm: ArmConfig, options: SourceOptions): Promise<readonly Response[]> => {
   const { config, run, task, examples, openTeacher, surroundings } = options;
   const folder = join(run.paths.responses, arm.name);
-  const warn = (message: string): Promise<void> => run.warn(stageNames.collect(arm.name), message);
   const stage = await runStage(run, { name: stageNames.collect(arm.name), key: await sourceKey(arm, options) }, async () => {
     if (arm.kind === 'gold') {
       return stored(folder, goldResponses(examples, task));
@@ -44,61 +43,73 @@ export const collectSource = async (arm: ArmConfig, options: SourceOptions): Pro
       return stored(folder, shuffledResponses(others, 0, examples, task));
     }
     const teacher = arm.kind === 'recorded' ? await recordedTeacher(arm.file) : await openTeacher();
-    const { answersPerQuestion, accept, ...sampling } = config.sampling;
-    const { budget, limits, retryFailed } = config.collection;
-    const prices = config.collection.prices ?? (await listedPrices(teacher.identity));
     try {
       const report = await collect({
-        examples,
-        task,
-        // A recording is asked as an unprimed teacher is: how its answers were got is its maker's to say.
-        strategy: arm.kind === 'recorded' ? (strategies.none as NonNullable<typeof strategies.none>) : arm.strategy,
-        source: arm.name,
-        teacher,
-        sampling,
-        samplesPerQuestion: answersPerQuestion,
-        accept,
-        retryFailed,
-        budget,
-        limits,
-        // The budget is the run's: what other arms' answers cost counts, too.
-        spentElsewhere: await spentByOthers(arm, options),
-        ...(prices !== undefined && { prices }),
-        folder,
+        ...(await collectionOf(arm, teacher, options)),
         onProgress: ({ doneCount, wantedCount, failedCount, lastProblem }) =>
           surroundings.onProgress?.(`collect ${arm.name}`, {
             doneCount,
             totalCount: wantedCount,
             note: lastProblem ?? (failedCount === 0 ? '' : `${failedCount} failed`),
           }),
-        onWarning: (message) => void warn(message),
         ...(surroundings.signal !== undefined && { signal: surroundings.signal }),
       });
       if (report.failedCount > 0) {
         const reasons = Object.entries(report.failures).map(([reason, count]) => `${count} ${reason}`);
         await warn(
           `${report.failedCount} of ${report.wantedCount} questions have no usable answer (${reasons.join(', ')}). Set collection.retryFailed to ask them again.`,
+          arm,
+          options,
         );
       }
-      return {
-        files: [folder],
-        facts: {
-          keys: [...report.keys],
-          keptCount: report.keptCount,
-          failedCount: report.failedCount,
-          rejectedCount: 0,
-          ...(report.usage !== undefined && {
-            promptTokenCount: report.usage.promptTokens,
-            completionTokenCount: report.usage.completionTokens,
-          }),
-        },
-      };
+      const { keys, keptCount, failedCount } = report;
+      const answers = await readResponses(folder, { keys, statuses: ['kept', 'failed'] });
+      const usage = answers.reduce<Usage | undefined>((sum, response) => addUsage(sum, response.usage), undefined);
+      const tokens = usage && { promptTokenCount: usage.promptTokens, completionTokenCount: usage.completionTokens };
+      return { files: [folder], facts: { keys: [...keys], keptCount, failedCount, rejectedCount: 0, ...tokens } };
     } finally {
       if (arm.kind === 'recorded') await teacher.release();
     }
   });
   const keys = stage.facts.keys as string[];
   return readResponses(folder, { keys });
+};
+
+/** Kept in the run and told at once: terms of use are to be read before money is spent. */
+const warn = async (message: string, arm: ArmConfig, { run, surroundings }: SourceOptions): Promise<void> => {
+  surroundings.say?.(`${arm.name}: ${message}`);
+  await run.warn(stageNames.collect(arm.name), message);
+};
+
+/** What a teacher is asked for an arm, within the run's budget and limits. */
+export const collectionOf = async (
+  arm: Extract<ArmConfig, { kind: 'strategy' | 'recorded' }>,
+  teacher: Teacher,
+  options: SourceOptions,
+): Promise<CollectOptions> => {
+  const { config, run, task, examples } = options;
+  const { answersPerQuestion, accept, ...sampling } = config.sampling;
+  const { budget, limits, retryFailed } = config.collection;
+  const prices = config.collection.prices ?? (await listedPrices(teacher.identity));
+  return {
+    examples,
+    task,
+    // A recording is asked as an unprimed teacher is: how its answers were got is its maker's to say.
+    strategy: arm.kind === 'recorded' ? (strategies.none as NonNullable<typeof strategies.none>) : arm.strategy,
+    source: arm.name,
+    teacher,
+    sampling,
+    samplesPerQuestion: answersPerQuestion,
+    accept,
+    retryFailed,
+    budget,
+    limits,
+    // The budget is the run's: what other arms' answers cost counts, too.
+    spentElsewhere: await spentByOthers(arm, options),
+    ...(prices !== undefined && { prices }),
+    folder: join(run.paths.responses, arm.name),
+    onWarning: (message) => void warn(message, arm, options),
+  };
 };
 
 const spentByOthers = async (arm: ArmConfig, { config, run }: SourceOptions): Promise<Spending> => {
