@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { type SpawnSyncReturns, spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { writeToyModel } from './toy-model.ts';
 
 /** The built package, as a user gets it: packed, and installed into an empty folder outside the clone. */
 const root = join(import.meta.dirname, '..');
@@ -69,6 +70,14 @@ describe('the package', () => {
     const found: unknown = JSON.parse(runFile(command, 'doctor', '--json'));
     assert.ok(typeof found === 'object' && found !== null && 'ONNX Runtime' in found);
     assert.match(JSON.stringify(found['ONNX Runtime']), /"value":"\d+\.\d+/);
+  });
+
+  it('runs a model, in a worker thread of the built code', async () => {
+    await writeToyModel(join(folder, 'toy'));
+    writeFileSync(join(folder, 'prompts.jsonl'), '{"prompt": "abc"}\n');
+    const stdout = runFile(command, 'generate', 'toy', 'prompts.jsonl', '--output', 'completions.jsonl', '--maximum-tokens', '4');
+    assert.match(stdout, /^1 new completions of 1 prompts/);
+    assert.match(readFileSync(join(folder, 'completions.jsonl'), 'utf8'), /"tokens":\[\d+/);
   });
 
   it('can be imported', () => {
