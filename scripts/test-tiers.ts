@@ -13,6 +13,7 @@ export const slowTests: Readonly<Record<string, TierName>> = {
   'architecture.test.ts': 'architecture',
   'cli.test.ts': 'methods',
   'methods-fine-tune.test.ts': 'methods',
+  'methods-response-priming.test.ts': 'methods',
   'methods-train.test.ts': 'methods',
   'commands.test.ts': 'methods',
   'package.test.ts': 'package',

@@ -77,7 +77,8 @@ export const runTeacher = (config: RunConfig, surroundings: Surroundings): RunTe
       return teacher;
     },
     release: async () => {
-      const [asked, opened] = [await teacher, await local];
+      // What could not be opened was told to whoever asked for it, and is not to be released.
+      const [asked, opened] = [await teacher?.catch(() => undefined), await local?.catch(() => undefined)];
       teacher = undefined;
       local = undefined;
       // A local teacher releases its engine; one that was opened for its logits alone is released here, and twice does no harm.

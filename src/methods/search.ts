@@ -1,12 +1,17 @@
 import { join } from 'node:path';
+import type { ArmConfig } from '../config/arm-config.ts';
 import type { RunConfig } from '../config/run-config.ts';
 import type { TokenRow } from '../engines/engine.ts';
 import { hashOf } from '../run-folder/compare-configs.ts';
 import type { RunFolder } from '../run-folder/run-folder.ts';
 import { runStage } from '../run-folder/stage.ts';
+import type { Task } from '../tasks/task.ts';
+import type { ArmRows } from './arm-rows.ts';
 import { fineTune, removeCheckpoints } from './fine-tune.ts';
+import type { RunTeacher } from './local-teacher.ts';
 import { type Student, withStudents } from './student.ts';
 import type { Surroundings } from './surroundings.ts';
+import { armTeacherLogits } from './train-arm.ts';
 
 /** A candidate and the loss that it was judged by: nats per token of development questions' gold solutions. */
 export interface Candidate {
@@ -20,9 +25,11 @@ export interface SearchOptions {
   readonly run: RunFolder;
   /** Candidates are tried on as many at once. */
   readonly students: readonly Student[];
-  /** Rows of the arm that the candidates are trained on. */
-  readonly rows: readonly TokenRow[];
+  /** Of every arm, by its name. */
+  readonly rows: ReadonlyMap<string, ArmRows>;
   readonly developmentRows: readonly TokenRow[];
+  readonly teacher: RunTeacher;
+  readonly task: Task;
   readonly surroundings: Surroundings;
 }
 
@@ -31,9 +38,12 @@ export interface SearchOptions {
  * split is opened. Without `search` in the config nothing is chosen.
  */
 export const chooseSettings = async (options: SearchOptions): Promise<RunConfig['training']> => {
-  const { config, run, students, rows, developmentRows, surroundings } = options;
+  const { config, run, students, developmentRows, teacher, task, surroundings } = options;
   const { training, search, seeds } = config;
   if (search === undefined) return training;
+  const arm = config.arms.find(({ name }) => name === search.arm) ?? (config.arms[0] as ArmConfig);
+  const armRows = options.rows.get(arm.name) as ArmRows;
+  const rows = armRows.rows.slice(0, search.rows).map(({ row }) => row);
   const grid = (search.learningRate ?? [training.learningRate]).flatMap((learningRate) =>
     (search.epochs ?? [training.epochs]).map((epochs) => ({ learningRate, epochs })),
   );
@@ -63,6 +73,7 @@ export const chooseSettings = async (options: SearchOptions): Promise<RunConfig[
         checkpoints: join(folder, 'checkpoints'),
         metrics: join(folder, 'metrics.jsonl'),
         ...(surroundings.signal !== undefined && { signal: surroundings.signal }),
+        ...(training.loss.name === 'distillation' && { teacherLogits: armTeacherLogits({ arm, rows: armRows, student, teacher, task }) }),
         onProgress: (progress) => surroundings.onProgress?.(`choose: ${name}`, { ...progress, note: `loss ${progress.loss.toFixed(3)}` }),
       });
       losses.set(candidate, developmentLoss ?? Number.POSITIVE_INFINITY);
