@@ -8,7 +8,9 @@ import { describe, it, type TestContext } from 'node:test';
 import { randomFrom } from '../src/base/random.ts';
 import { createEngine } from '../src/engines/create-engine.ts';
 import { type AttentionMaps, headSimilarities, measureHeads, withoutFirstToken } from '../src/inspection/attention-measures.ts';
+import { attentionHeadline, renderAttentionPage } from '../src/inspection/attention-page.ts';
 import { type AttentionStudy, engineMaps, type MapSource, studyAttention } from '../src/inspection/attention-study.ts';
+import { openMapsFolder } from '../src/inspection/maps-folder.ts';
 import { readNpy } from '../src/inspection/npy.ts';
 import golden from './golden/attention.json' with { type: 'json' };
 import smollm2 from './golden/attention-smollm2.json' with { type: 'json' };
@@ -113,6 +115,23 @@ const holdsTo = (study: AttentionStudy, expected: (typeof golden.prompts)[number
   }
 };
 
+/** Maps that are what the test says: `shift` moves one head of one layer. */
+const madeMaps = (shift: number): MapSource =>
+  async function* ({ tokens }) {
+    const { length } = tokens;
+    for (let layer = 0; layer < 3; layer++) {
+      const data = new Float32Array(2 * length * length);
+      for (let head = 0; head < 2; head++) {
+        for (let query = 0; query < length; query++) {
+          const key = layer === 1 && head === 1 && query >= shift ? query - shift : query;
+          data[(head * length + query) * length + key] = 1;
+        }
+      }
+      yield { headCount: 2, length, data };
+    }
+  };
+const prompts = [4, 7, 9].map((length) => ({ id: `p${length}`, tokens: new Array<number>(length).fill(1) }));
+
 describe('a study of attention', () => {
   it('of a tiny Llama has the measures of transformers’ output_attentions, however many layers a run holds', async () => {
     const engine = await createEngine(tinySpecification());
@@ -141,23 +160,6 @@ describe('a study of attention', () => {
       await engine.release();
     }
   });
-
-  /** Maps that are what the test says: `shift` moves one head of one layer. */
-  const madeMaps = (shift: number): MapSource =>
-    async function* ({ tokens }) {
-      const { length } = tokens;
-      for (let layer = 0; layer < 3; layer++) {
-        const data = new Float32Array(2 * length * length);
-        for (let head = 0; head < 2; head++) {
-          for (let query = 0; query < length; query++) {
-            const key = layer === 1 && head === 1 && query >= shift ? query - shift : query;
-            data[(head * length + query) * length + key] = 1;
-          }
-        }
-        yield { headCount: 2, length, data };
-      }
-    };
-  const prompts = [4, 7, 9].map((length) => ({ id: `p${length}`, tokens: new Array<number>(length).fill(1) }));
 
   it('finds the head that changed, and no other', async () => {
     const subjects = [
@@ -223,5 +225,45 @@ describe('.npy files', () => {
     await assert.rejects(readNpy(path), /elements of type <i8/);
     await writeFile(path, 'hello, this is text');
     await assert.rejects(readNpy(path), /is no \.npy file/);
+  });
+
+  it('make a study by themselves: a folder a subject, a file a prompt', async (t) => {
+    const folder = await folderFor(t);
+    for (const length of [3, 5]) {
+      // [2 layers, 1 head]: uniform, then identity
+      const uniform = new Array<number>(length * length).fill(1 / length);
+      const identity = Array.from({ length: length * length }, (_, index) => Number(Math.floor(index / length) === index % length));
+      const data = new Uint8Array(Float32Array.from([...uniform, ...identity]).buffer);
+      await writeFile(join(folder, `p${length}.npy`), npy('<f4', `(2, 1, ${length}, ${length})`, data));
+    }
+    const { prompts: found, maps } = await openMapsFolder(folder);
+    const study = await studyAttention({ prompts: found, subjects: [{ name: 'theirs', maps }], drawCount: 10 });
+    const entropy = study.subjects[0]?.measures.with.entropy?.heads;
+    isNear(entropy?.[0]?.[0], (Math.log(3) + Math.log(5)) / 2);
+    isNear(entropy?.[1]?.[0], 0);
+    await writeFile(join(folder, 'wrong.npy'), npy('<f4', '(2, 3)', new Uint8Array(24)));
+    await assert.rejects(openMapsFolder(folder), /wrong\.npy: expected \[layers, heads, length, length\].*got \[2, 3\]/);
+  });
+});
+
+describe('the page of a study', () => {
+  it('says what changed or that nothing did, describes each drawing, and lets no name act', async () => {
+    const subjects = [
+      { name: 'base', maps: madeMaps(0) },
+      { name: '<b>arm</b>', maps: madeMaps(1) },
+    ];
+    const study = await studyAttention({ prompts, subjects, drawCount: 20 });
+    assert.match(
+      attentionHeadline(study),
+      /^The map that changed most from base is that of “<b>arm<\/b>”, layer 1, head 1: 1 − cosine is 1\.000 \(/,
+    );
+    const same = await studyAttention({ prompts, subjects: subjects.map(({ name }) => ({ name, maps: madeMaps(0) })), drawCount: 20 });
+    assert.match(attentionHeadline(same), /^No head of “<b>arm<\/b>” looks elsewhere than in base: the largest change of a map is 0\.0000/);
+    const page = await renderAttentionPage(study, 'made <up>');
+    assert.ok(!page.includes('<b>arm') && !page.includes('<up>') && !page.includes('<script'));
+    const drawings = page.match(/<svg[^>]*>/g) ?? [];
+    assert.ok(drawings.length > 20);
+    for (const drawing of drawings) assert.match(drawing, /role="img" aria-label="[^"]{40,}"/);
+    assert.ok(!page.includes('NaN'));
   });
 });

@@ -53,9 +53,10 @@ export const attentionHeadline = ({ promptCount, tokenCount, subjects, changedHe
   if (base === undefined || others.length === 0) return `Attention of ${base?.name ?? 'nothing'} over ${amount}.`;
   const [largest] = changedHeads;
   if (largest === undefined || largest.change < 0.01) {
-    return `No head of ${others.map(({ name }) => name).join(', ')} looks elsewhere than in ${base.name}: the largest change of a map is ${(largest?.change ?? 0).toFixed(4)} (1 − cosine, without the first token); ${amount}.`;
+    const arms = others.length > 3 ? `the ${others.length} arms` : others.map(({ name }) => `“${name}”`).join(', ');
+    return `No head of ${arms} looks elsewhere than in ${base.name}: the largest change of a map is ${(largest?.change ?? 0).toFixed(4)} (1 − cosine, without the first token); ${amount}.`;
   }
-  return `The map that changed most from ${base.name} is that of ${largest.subject}, layer ${largest.layer}, head ${largest.head}: 1 − cosine is ${largest.change.toFixed(3)} (95 % interval ${largest.interval.low.toFixed(3)} to ${largest.interval.high.toFixed(3)}, without the first token); ${amount}.`;
+  return `The map that changed most from ${base.name} is that of “${largest.subject}”, layer ${largest.layer}, head ${largest.head}: 1 − cosine is ${largest.change.toFixed(3)} (95 % interval ${largest.interval.low.toFixed(3)} to ${largest.interval.high.toFixed(3)}, without the first token); ${amount}.`;
 };
 
 const changedTable = ({ changedHeads }: AttentionStudy): Html => {

@@ -54,7 +54,10 @@ export const inspectRun = async (options: InspectRunOptions, surroundings: Surro
       const subjects = [{ name: 'base', maps: engineMaps(base.engine, { layerCount, headCount }) }];
       for (const arm of arms) {
         const parameters = await parametersOf(base.path, run.paths.student(arm).adapter);
-        subjects.push({ name: armName(arm), maps: engineMaps(withParameters(trained.engine, parameters), { layerCount, headCount }) });
+        subjects.push({
+          name: shortName(arm, arms),
+          maps: engineMaps(withParameters(trained.engine, parameters), { layerCount, headCount }),
+        });
       }
       // Texts of like length one after the other: programs are compiled for a length.
       prompts.sort((a, b) => a.tokens.length - b.tokens.length);
@@ -81,6 +84,13 @@ const withParameters = (engine: Engine, parameters: ParameterSet): Engine => ({
     return engine.score(rows);
   },
 });
+
+/** By what tells the arms apart: method and student only where there are several. */
+const shortName = (arm: ArmId, arms: readonly ArmId[]): string => {
+  const isShared = (key: 'method' | 'student') => arms.every((other) => other[key] === arm[key]);
+  const parts = [arm.source, ...(isShared('method') ? [] : [arm.method]), ...(isShared('student') ? [] : [arm.student])];
+  return `${parts.join(' · ')}, seed ${arm.seed}`;
+};
 
 const parametersOf = async (modelPath: string, adapterFolder: string): Promise<ParameterSet> => {
   const { tensors } = await openModelFolder(modelPath);
