@@ -6,9 +6,11 @@ import type { ConfigSource } from '../config/config-text.ts';
 import { type ConfigSurroundings, type ParsedConfig, parseRunConfig, parseTrainConfig } from '../config/parse-config.ts';
 import { planStudy, type StudyPlan } from '../evaluation/plan.ts';
 import type { RunSummary } from '../evaluation/summary.ts';
+import type { Response } from '../responses/response.ts';
 import { currentVersions } from '../run-folder/versions.ts';
 import type { Environment } from '../teachers/provider-keys.ts';
 import { resolveModel } from '../weights/resolve-model.ts';
+import { estimateRun, type PromptPreview, previewPrompts, type RunEstimate, readFailures } from './plan-collection.ts';
 import { questionsOf } from './questions.ts';
 import { collectForRun, type RunOptions, runResponsePriming } from './response-priming.ts';
 import type { StageProgress, Surroundings } from './surroundings.ts';
@@ -69,6 +71,18 @@ export const collect = async (configFile: string, options: StageOptions = {}): P
   const given = runOptions(configFile, options);
   return { folder: given.folder, summary: await collectForRun(given, await surroundingsOf(options)) };
 };
+
+/** What `retort collect --dry-run` does: the first prompts as the teacher will see them. Nobody is asked. */
+export const previewCollection = async (configFile: string, count: number, options: StageOptions = {}): Promise<PromptPreview[]> =>
+  previewPrompts(runOptions(configFile, options).config, count);
+
+/** What `retort collect --estimate` does: buys a few answers, which are kept, and reckons what the rest will cost. */
+export const estimateCollection = async (configFile: string, sampleCount: number, options: StageOptions = {}): Promise<RunEstimate> =>
+  estimateRun(runOptions(configFile, options), await surroundingsOf(options), sampleCount);
+
+/** What `retort collect --failures` does: the answers so far that are not learnt from. */
+export const collectionFailures = async (configFile: string, options: StageOptions = {}): Promise<Response[]> =>
+  readFailures(runOptions(configFile, options));
 
 /** What `retort train` does: fine-tunes a model, or trains one from scratch, on data of one's own. */
 export const train = async (configFile: string, options: StageOptions = {}): Promise<TrainReport> => {

@@ -1,8 +1,18 @@
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import { collect, planRun, run, type StageOptions } from '../../methods/stages.ts';
+import type { PromptPreview, RunEstimate } from '../../methods/plan-collection.ts';
+import {
+  collect,
+  collectionFailures,
+  estimateCollection,
+  planRun,
+  previewCollection,
+  run,
+  type StageOptions,
+} from '../../methods/stages.ts';
 import { renderPlan } from '../../report/render-plan.ts';
 import { renderTerminal } from '../../report/render-text.ts';
+import type { Response } from '../../responses/response.ts';
 import { type Act, type CommandContext, printResult } from '../command-context.ts';
 import { addConfigOptions, type ConfigOptions } from '../config-options.ts';
 import { stageOptions } from '../stage-options.ts';
@@ -21,7 +31,11 @@ export const addCollect = (program: Command, act: Act): void => {
   const command = program
     .command('collect')
     .description("only the first step: the teacher's answers to the training questions; `run` goes on from there");
-  addConfigOptions(command, 'seeds').action(act(collectCommand));
+  addConfigOptions(command, 'seeds')
+    .option('--dry-run', 'only prints the first prompts as the teacher will see them', false)
+    .option('--estimate', 'only buys a few answers, which are kept, and says what the rest will cost', false)
+    .option('--failures', 'only lists the answers so far that are not learnt from', false)
+    .action(act(collectCommand));
 };
 
 interface RunCommandOptions extends ConfigOptions {
@@ -40,13 +54,67 @@ const runCommand = async (context: CommandContext, file: string, options: RunCom
   printResult(context, { folder, ...summary }, `${text}\nAll of it is in ${folder}; the whole report in ${join(folder, 'report')}`);
 };
 
-const collectCommand = async (context: CommandContext, file: string, options: ConfigOptions): Promise<void> => {
+interface CollectCommandOptions extends ConfigOptions {
+  readonly dryRun: boolean;
+  readonly estimate: boolean;
+  readonly failures: boolean;
+}
+
+const collectCommand = async (context: CommandContext, file: string, options: CollectCommandOptions): Promise<void> => {
+  if (options.dryRun) {
+    const previews = await previewCollection(file, previewCount, optionsOf(context, options));
+    printResult(context, previews, renderPreviews(previews));
+    return;
+  }
+  if (options.estimate) {
+    const estimate = await estimateCollection(file, sampleCount, optionsOf(context, options));
+    context.progress.end();
+    printResult(context, estimate, renderEstimate(estimate));
+    return;
+  }
+  if (options.failures) {
+    const failures = await collectionFailures(file, optionsOf(context, options));
+    printResult(context, failures, renderFailures(failures));
+    return;
+  }
   const { folder, summary } = await collect(file, optionsOf(context, options));
   context.progress.end();
   const { collections } = summary;
   const lines = collections.map(({ source, keptCount, failedCount }) => `${source}: ${keptCount} answers kept, ${failedCount} failed`);
   printResult(context, { folder, collections }, [...lines, `In ${join(folder, 'responses')}`].join('\n'));
 };
+
+/** Prompts of each arm that a dry run shows. */
+const previewCount = 2;
+
+/** Answers of each arm that an estimate buys: with ten, Student's t is 2.26 standard errors. */
+const sampleCount = 10;
+
+const renderPreviews = (previews: readonly PromptPreview[]): string =>
+  previews
+    .flatMap(({ arm, prompts }) =>
+      prompts.map(({ exampleId, messages }) =>
+        [`── ${arm}, ${exampleId}`, ...messages.map(({ role, content }) => `[${role}]\n${content}`)].join('\n'),
+      ),
+    )
+    .join('\n\n');
+
+const renderEstimate = ({ arms, priceSource, terms }: RunEstimate): string =>
+  [
+    ...arms.map(({ arm, text }) => `${arm}: ${text}`),
+    ...(priceSource === undefined ? ['Prices are not known: name them in the config as collection.prices.'] : [`Prices: ${priceSource}.`]),
+    ...terms,
+  ].join('\n');
+
+const renderFailures = (failures: readonly Response[]): string =>
+  failures.length === 0
+    ? 'No answer has failed.'
+    : failures
+        .map(
+          ({ source, exampleId, reason, detail, text }) =>
+            `${source}  ${exampleId}  ${reason}  ${detail ?? JSON.stringify(text.slice(-60))}`,
+        )
+        .join('\n');
 
 const optionsOf = (context: CommandContext, { set, seed, output }: ConfigOptions): StageOptions => ({
   ...stageOptions(context),
