@@ -1,7 +1,7 @@
 import type { HostTensor, Shape } from '../src/graph/tensor-type.ts';
 import type { Value } from '../src/graph/value.ts';
 import * as ops from '../src/ops/index.ts';
-import { attentionOps, rotaryOps } from './attention-samples.ts';
+import { rotaryOps } from './rotary-samples.ts';
 import {
   awayFromZero,
   bools,
@@ -471,5 +471,4 @@ export const opSamples: Readonly<Record<string, OpSamples>> = {
   ...indexingOps(),
   ...normalisationOps(),
   ...rotaryOps(),
-  ...attentionOps(),
 };

@@ -106,25 +106,22 @@ export const apply = <In extends Inputs, Out extends Outputs, Attributes extends
   inputs: In,
   attributes: Attributes,
 ): Out => {
-  const inputTypes = inputs.map((value) => value?.type);
-  const types = inferredTypes(op, inputTypes as unknown as TypesOf<In>, attributes) as readonly TensorType[];
+  const types = inferredTypes(op, inputs, attributes);
   const outputs: Value[] = [];
   const node: Node = { op, inputs, attributes, outputs };
   types.forEach((type, outputIndex) => outputs.push({ type, origin: { kind: 'node', node, outputIndex } }));
-  return outputs as unknown as Out;
+  return outputs as Outputs as Out;
 };
 
 /** Rows say what is wrong with their shapes; which op it was and all that it was given is said here, once for all of them. */
-const inferredTypes = <In extends Inputs, Out extends Outputs, Attributes extends object>(
-  op: Op<In, Out, Attributes>,
-  types: TypesOf<In>,
-  attributes: Attributes,
-): TypesOf<Out> => {
+const inferredTypes = (op: AnyOp, inputs: Inputs, attributes: object): readonly TensorType[] => {
+  const types = inputs.map((value) => value?.type);
   try {
-    return op.inferTypes(types, attributes);
+    // A row's outputs are never optional, which AnyOp cannot say.
+    return op.inferTypes(types, attributes) as readonly TensorType[];
   } catch (error) {
     if (!(error instanceof ShapeError)) throw error;
-    const given = (types as readonly (TensorType | undefined)[]).map((type) => (type === undefined ? 'nothing' : describeType(type)));
+    const given = types.map((type) => (type === undefined ? 'nothing' : describeType(type)));
     throw new ShapeError(`${op.name} of ${given.join(', ')}: ${error.message.replace(/^internal: /, '')}`, { cause: error });
   }
 };

@@ -1,5 +1,4 @@
 import type { AnyOp } from '../graph/value.ts';
-import * as attention from './attention.ts';
 import * as broadcasting from './broadcasting.ts';
 import * as elementwise from './elementwise.ts';
 import * as indexing from './indexing.ts';
@@ -9,7 +8,6 @@ import * as reduce from './reduce.ts';
 import * as rotary from './rotary.ts';
 import * as shape from './shape.ts';
 
-export * from './attention.ts';
 export { expand, expandOp, split, splitOp, zeros } from './broadcasting.ts';
 export * from './elementwise.ts';
 export * from './indexing.ts';
@@ -25,7 +23,7 @@ const isRow = (exported: unknown): exported is AnyOp =>
 /** Every row that an op file exports: what the suite goes through, so that a new row without samples fails it. */
 export const allOps: readonly AnyOp[] = [
   ...new Set(
-    [attention, broadcasting, elementwise, indexing, matmul, normalisation, reduce, rotary, shape].flatMap((family) =>
+    [broadcasting, elementwise, indexing, matmul, normalisation, reduce, rotary, shape].flatMap((family) =>
       Object.values(family).filter(isRow),
     ),
   ),

@@ -14,10 +14,8 @@ const checkTables = (width: number, cosine: TensorType, sine: TensorType): void 
   }
 };
 
-export { checkTables as checkRotaryTables };
-
 /** Turns the pair (x[i], x[i + width/2]) by the angle whose cosine and sine are in the tables. */
-export const rotatedRow = (row: ArrayLike<number>, cosine: ArrayLike<number>, sine: ArrayLike<number>): number[] => {
+const rotatedRow = (row: ArrayLike<number>, cosine: ArrayLike<number>, sine: ArrayLike<number>): number[] => {
   const half = row.length / 2;
   const low = (i: number): number => row[i] as number;
   const high = (i: number): number => row[i + half] as number;
@@ -33,8 +31,6 @@ const tableRow = (table: HostTensor, values: ArrayLike<number>, position: number
   if (!(position >= 0 && position < count)) throw new ShapeError(`position ${position} in tables of ${count}`);
   return Array.prototype.slice.call(values, position * width, (position + 1) * width);
 };
-
-export { tableRow as rotaryTableRow };
 
 export const rotaryEmbeddingOp: Op<RotaryInputs, readonly [Value]> = {
   name: 'rotaryEmbedding',

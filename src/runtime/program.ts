@@ -4,8 +4,7 @@ import type { HostTensor } from '../graph/tensor-type.ts';
 export interface Program {
   /**
    * Runs once. Inputs go by name and must all be there. Tensors in `into` receive the outputs of their names in place, without a new
-   * allocation; an output may be written into the very memory that an input was read from only where the op allows it
-   * (the key-value cache of GroupQueryAttention does).
+   * allocation; an output may be written into the very memory that an input was read from only where the op allows it.
    */
   run(inputs: Readonly<Record<string, HostTensor>>, into?: Readonly<Record<string, HostTensor>>): Promise<Record<string, HostTensor>>;
   release(): Promise<void>;
