@@ -77,6 +77,16 @@ describe('a run config', () => {
     assert.match(given, /"student":\{"model":"models\/here"/);
   });
 
+  it('takes a relative path in a variable from where the command is given, as shells mean it', () => {
+    const text = good.replace('../data/gsm8k', '${DATA}/gsm8k');
+    const environment = { ...surroundings.environment, DATA: '../shared' };
+    const folderOf = (workingFolder: string) => {
+      const { task } = parseRunConfig({ text, file: 'trial.yaml' }, { ...surroundings, environment, workingFolder }).config;
+      return task.name === 'gsm8k' && task.folder;
+    };
+    assert.equal(folderOf('/home/ada'), resolve('/home/shared/gsm8k'));
+  });
+
   it('takes owner/name for a repository on the hub only where nothing of that name lies on the disk', () => {
     const model = (name: string) => run(good.replaceAll('models/here', name)).config.student;
     assert.deepEqual([model('models/here').model, model('models/here').name], [join(folder, 'models/here'), 'here']);

@@ -2,7 +2,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 
 /** What the command line changes of a config. */
 export interface ConfigOptions {
-  readonly set: readonly string[];
+  readonly set?: readonly string[];
   readonly seed?: readonly number[];
   readonly output?: string;
 }
@@ -11,7 +11,7 @@ export interface ConfigOptions {
 export const addConfigOptions = (command: Command, seeds: 'one seed' | 'seeds'): Command =>
   command
     .argument('<config>', 'a YAML or JSON file')
-    .option('--set <key=value>', 'change a value of the config: training.epochs=2 (again for each)', collected, [])
+    .option('--set <key=value>', 'change a value of the config: training.epochs=2 (again for each)', collected)
     .addOption(
       new Option(seeds === 'seeds' ? '--seed <number...>' : '--seed <number>', `instead of the config's ${seeds}`).argParser(
         (text: string, before: readonly number[] = []) => [...before, wholeNumber(text)],
@@ -19,7 +19,7 @@ export const addConfigOptions = (command: Command, seeds: 'one seed' | 'seeds'):
     )
     .option('--output <folder>', "instead of the config's");
 
-const collected = (text: string, before: readonly string[]): string[] => [...before, text];
+const collected = (text: string, before: readonly string[] = []): string[] => [...before, text];
 
 /** For options that are counts or seeds. */
 export const wholeNumber = (text: string): number => {

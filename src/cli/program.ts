@@ -12,17 +12,19 @@ export const runCommandLine = async (commandLine: readonly string[], terminal: T
   const program = new Command('retort')
     .description('Distils a large language model into a small one: prime a teacher, collect its answers, fine-tune a student, measure it.')
     .version(packageVersion(), '--version')
-    .option('--json', 'results as JSON on standard output', false)
-    .option('--offline', 'ask nothing of the network', false)
-    .option('--quiet', 'no progress', false)
-    .option('--debug', 'stack traces', false)
+    .option('--json', 'results as JSON on standard output')
+    .option('--offline', 'ask nothing of the network')
+    .option('--quiet', 'no progress')
+    .option('--debug', 'stack traces')
     .exitOverride()
     .configureOutput({ writeOut: terminal.writeOutput, writeErr: terminal.writeMessage });
   let isInterrupted = false;
   const act: Act =
     (work) =>
     async (...rest) => {
-      const options = program.opts<GlobalOptions>();
+      const given = program.opts<Partial<GlobalOptions>>();
+      const { json = false, offline = false, debug = false, quiet = false } = given;
+      const options: GlobalOptions = { json, offline, debug, quiet };
       const progress = createProgress(terminal, options);
       const interrupts = listenForInterrupts(() =>
         progress.say('Stopping as soon as what is under way is done and saved. Again Ctrl-C: at once.'),

@@ -28,7 +28,7 @@ export const modelText = (context: ConfigContext, description: string) =>
 export const resolvePath = (context: ConfigContext, text: string, issues: z.core.$RefinementCtx, at: readonly string[] = []): string => {
   if (context.paths === 'keep') return text;
   const filled = fillVariables(text, context.environment, issues, at);
-  return filled === undefined ? z.NEVER : resolve(context.folder, filled);
+  return filled === undefined ? z.NEVER : resolve(startOf(context, text), filled);
 };
 
 /** The absolute path, or `hub:owner/name`, that a text means. What lies on the disk counts before a name on the hub. */
@@ -36,9 +36,13 @@ export const resolveModel = (context: ConfigContext, text: string, issues: z.cor
   if (context.paths === 'keep' || text.startsWith('hub:')) return text;
   const filled = fillVariables(text, context.environment, issues, at);
   if (filled === undefined) return z.NEVER;
-  const path = resolve(context.folder, filled);
+  const path = resolve(startOf(context, text), filled);
   return parseHubReference(filled) !== undefined && !context.isThere(path) ? `hub:${filled}` : path;
 };
+
+/** Where a relative path starts: one that comes from the environment was written with the working folder in mind, not the config's. */
+const startOf = ({ folder, workingFolder }: ConfigContext, text: string): string =>
+  text.startsWith('${') ? (workingFolder ?? folder) : folder;
 
 /** Puts the environment's values in for `${NAME}`. An empty value counts as not set: it would mean the root. */
 const fillVariables = (

@@ -133,7 +133,10 @@ export const readConfig = <Config>(
   if (options.output !== undefined) {
     overrides.push(`output=${JSON.stringify(relative(folder, resolve(workingFolder, options.output)) || '.')}`);
   }
-  return parse({ text: readText(path, file), file, overrides }, { folder, environment: environmentOf(options), isThere: existsSync });
+  return parse(
+    { text: readText(path, file), file, overrides },
+    { folder, workingFolder, environment: environmentOf(options), isThere: existsSync },
+  );
 };
 
 const readText = (path: string, file: string): string => {

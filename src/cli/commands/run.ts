@@ -116,7 +116,7 @@ const renderFailures = (failures: readonly Response[]): string =>
         )
         .join('\n');
 
-const optionsOf = (context: CommandContext, { set, seed, output }: ConfigOptions): StageOptions => ({
+const optionsOf = (context: CommandContext, { set = [], seed, output }: ConfigOptions): StageOptions => ({
   ...stageOptions(context),
   set: [...set, ...(seed === undefined ? [] : [`seeds=${JSON.stringify(seed)}`])],
   ...(output !== undefined && { output }),

@@ -12,7 +12,7 @@ export const addTrain = (program: Command, act: Act): void => {
 };
 
 const trainCommand = async (context: CommandContext, file: string, options: ConfigOptions): Promise<void> => {
-  const { set, seed, output } = options;
+  const { set = [], seed, output } = options;
   const report = await train(file, {
     ...stageOptions(context),
     set: [...set, ...(seed === undefined ? [] : [`seed=${seed.at(-1)}`])],
