@@ -25,6 +25,8 @@ const ropeParameters = z.looseObject({
   /** The older spelling of rope_type. */
   type: z.string().optional(),
   rope_theta: z.number().positive().optional(),
+  /** The share of a head that is rotated: here always the whole of it. */
+  partial_rotary_factor: z.literal(1).nullish(),
   factor: z.number().positive().optional(),
   low_freq_factor: z.number().positive().optional(),
   high_freq_factor: z.number().positive().optional(),
@@ -45,6 +47,7 @@ const schema = z.looseObject({
   rope_theta: z.number().positive().optional(),
   rope_scaling: ropeParameters.nullish(),
   rope_parameters: ropeParameters.nullish(),
+  partial_rotary_factor: z.literal(1).nullish(),
   tie_word_embeddings: z.boolean().optional(),
   initializer_range: z.number().positive().optional(),
   hidden_act: z.literal('silu').optional(),
