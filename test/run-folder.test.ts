@@ -229,6 +229,16 @@ describe('a stage', () => {
     assert.equal((await run.manifest()).stages[name]?.status, 'done');
   });
 
+  it('that is stopped is no failure: it stays begun', async (t) => {
+    const run = await createRun(join(await folderFor(t), 'a'), beginning);
+    const stopped = runStage(run, { name, key: 1 }, async () => {
+      AbortSignal.abort().throwIfAborted();
+      return { files: [], facts: {} };
+    });
+    await assert.rejects(stopped, { name: 'AbortError' });
+    assert.equal((await run.manifest()).stages[name]?.status, 'started');
+  });
+
   it('leaves files that are checked: edited and lost ones are found', async (t) => {
     const run = await createRun(join(await folderFor(t), 'a'), beginning);
     await runStage(run, { name, key: 1 }, async () => {

@@ -85,12 +85,17 @@ export const runStage = async (
     await run.update((manifest) => ({ ...withStage(manifest, name, done), files: { ...manifest.files, ...hashes } }));
     return { facts: result.facts, wasDone: false };
   } catch (error) {
+    // Somebody stopped it: it is under way still and goes on with the next start.
+    if (error instanceof Error && interruptions.has(error.name)) throw error;
     const failed: StageRecord = { ...begun, status: 'failed', finishedAt: now().toISOString(), error: messageOf(error) };
     // Where even this cannot be written (full disk), the first error is the one to know of.
     await run.update((manifest) => withStage(manifest, name, failed)).catch(() => undefined);
     throw error;
   }
 };
+
+/** Names of what a raised signal throws: the command line's at Ctrl-C, and the platform's own. */
+const interruptions: ReadonlySet<string> = new Set(['InterruptError', 'AbortError']);
 
 const withStage = (manifest: RunManifest, name: string, record: StageRecord): RunManifest => ({
   ...manifest,
