@@ -7,20 +7,20 @@ export const pageStyle = `
   color-scheme: light dark;
   --page: #ffffff; --ink: #1b1f24; --muted: #59636e; --line: #d1d9e0; --raised: #f6f8fa; --link: #0550ae;
   --right: #116329; --wrong: #a40e26;
-  --c0: #0072b2; --c1: #b35900; --c2: #00795a; --c3: #b0418a; --c4: #7a6a00; --c5: #0f7c9c; --c6: #8250df; --c7: #57606a;
+  --c0: #0072b2; --c1: #b35900; --c2: #00795a; --c3: #b0418a; --c4: #7a6a00; --c5: #5c4033; --c6: #8250df; --c7: #57606a;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --page: #0d1117; --ink: #e6edf3; --muted: #9ba5b0; --line: #3d444d; --raised: #161b22; --link: #79b8ff;
     --right: #56d364; --wrong: #ff8f86;
-    --c0: #58a6ff; --c1: #e69f00; --c2: #3fc79a; --c3: #e07fb8; --c4: #d8cf4a; --c5: #56b4e9; --c6: #bc8cff; --c7: #a5b0bb;
+    --c0: #58a6ff; --c1: #e69f00; --c2: #3fc79a; --c3: #e07fb8; --c4: #d8cf4a; --c5: #d0b090; --c6: #bc8cff; --c7: #a5b0bb;
   }
 }
 @media print {
   :root {
     color-scheme: light;
     --page: #ffffff; --ink: #000000; --muted: #444444; --line: #bbbbbb; --raised: #ffffff; --link: #000000;
-    --c0: #0072b2; --c1: #b35900; --c2: #00795a; --c3: #b0418a; --c4: #7a6a00; --c5: #0f7c9c; --c6: #8250df; --c7: #57606a;
+    --c0: #0072b2; --c1: #b35900; --c2: #00795a; --c3: #b0418a; --c4: #7a6a00; --c5: #5c4033; --c6: #8250df; --c7: #57606a;
   }
   nav, form { display: none; }
 }

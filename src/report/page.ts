@@ -49,6 +49,7 @@ export const renderPage = async (data: PageData, { withoutText = false }: PageOp
 <header>
 <p class="name">${summary.name} · ${summary.protocol.task} · ${summary.questionCount} test questions</p>
 <h1>${summary.headline}</h1>
+${summary.protocol.note === undefined ? html`` : html`<p dir="auto">${summary.protocol.note}</p>`}
 ${noticesOf(data)}
 <nav aria-label="Contents">${parts.map(({ id, heading }) => html`<a href="#${id}">${heading}</a> `)}</nav>
 </header>

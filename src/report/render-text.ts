@@ -18,7 +18,7 @@ export const renderJson = (summary: RunSummary): string => `${JSON.stringify(sum
 
 const terminalSection = ({ heading, notes, table, items }: ReportSection, width: number): string[] => [
   heading,
-  ...notes.flatMap((note) => wrap(note, width - 2).map((line) => `  ${line}`)),
+  ...notes.flatMap((note) => wrap(printable(note), width - 2).map((line) => `  ${line}`)),
   ...(table === undefined ? [] : tableLines(table, width - 2).map((line) => `  ${line}`)),
   ...(items ?? []).flatMap((item) => wrap(printable(item), width - 4).map((line, index) => `${index === 0 ? '  - ' : '    '}${line}`)),
 ];
