@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { UserError } from '../base/errors.ts';
 import { sha256OfFile } from '../base/folders.ts';
 import type { ArmConfig } from '../config/arm-config.ts';
 import type { RunConfig } from '../config/run-config.ts';
@@ -54,6 +55,13 @@ export const collectSource = async (arm: ArmConfig, options: SourceOptions): Pro
           }),
         ...(surroundings.signal !== undefined && { signal: surroundings.signal }),
       });
+      const unansweredCount = report.failures.unanswered ?? 0;
+      if (unansweredCount > 0) {
+        throw new UserError(
+          `${arm.name}: ${unansweredCount} of ${report.wantedCount} questions got no answer in all tries; the rest are kept in ${folder}. ` +
+            'Run the same command again to ask those that are missing, or leave them out with task.train.limit.',
+        );
+      }
       if (report.failedCount > 0) {
         const reasons = Object.entries(report.failures).map(([reason, count]) => `${count} ${reason}`);
         await warn(
