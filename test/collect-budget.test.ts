@@ -110,6 +110,21 @@ describe('a budget', () => {
     );
   });
 
+  it('counts in full what may have been billed and was not reported', async () => {
+    let billedTokens = 0;
+    const answer = ({ messages, sampling, exampleId }: TeacherRequest) => {
+      billedTokens += Math.ceil((messages[0]?.content.length ?? 0) / 2) + sampling.maximumTokens;
+      return exampleId === 'train/0'
+        ? { text: 'not counted', finishReason: 'stop' as const }
+        : new TeacherError('broken off', { retry: 'later' });
+    };
+    const first = options({ teacher: fakeTeacher({ answer, concurrency: 3 }), budget: { tokens: 1000 } });
+    await assert.rejects(collect(first), CollectionStoppedError);
+    assert.ok(billedTokens > 500 && billedTokens <= 1000, `${billedTokens}`);
+    await assert.rejects(collect(first), CollectionStoppedError);
+    assert.ok(billedTokens <= 1000, `${billedTokens}, started again`);
+  });
+
   it('is used up as far as whole answers go, says so, and can be raised', async () => {
     // 10 tokens of prompt and 6 of answer: the last answers are asked for one by one, when room for 50 is still there.
     const usage = { promptTokens: 8, completionTokens: 6 };

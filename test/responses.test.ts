@@ -645,7 +645,9 @@ describe('a large store', () => {
       (await readResponses(folder, { keys: report.keys, statuses: ['kept', 'failed'] })).map(({ text }) => text),
       examples.map((_, index) => nasty[index] ?? 'x'),
     );
-    assert.deepEqual((await collect(first)).failures, { empty: 2 }); // Judged by the heads alone.
+    const sizeBytes = (await stat(responsesFile(folder))).size;
+    assert.deepEqual((await collect(first)).failures, { empty: 2 });
+    assert.equal((await stat(responsesFile(folder))).size, sizeBytes); // Judged by the heads alone, and alike: no line was added.
     assert.deepEqual((await collect({ ...first, accept: [] })).failures, { truncated: 12 });
     assert.equal(teacher.requests.length, 12);
   });
