@@ -1,6 +1,6 @@
 /**
- * Sizes that programs are compiled for. Shapes are fixed when a program is compiled, so lengths are rounded up to few sizes: at most an
- * eighth is wasted beyond 128, and a data set needs a handful of programs.
+ * Sizes that programs are compiled for. Shapes are fixed when a program is compiled, so lengths are rounded up to few sizes: less
+ * than a quarter is added beyond 128 (an eighth on average), and a data set needs a handful of programs.
  */
 export const lengthBucket = (length: number): number => {
   if (length <= 128) return Math.ceil(length / 32) * 32;
