@@ -1,7 +1,7 @@
 import { InternalError, messageOf, UserError } from '../base/errors.ts';
+import { elementCount } from '../graph/tensor-type.ts';
 import type { ByteFile } from './byte-file.ts';
 import { type GgufType, ggufTypes, unsupportedTypeNames } from './gguf-types.ts';
-import { elementCount } from './tensor-source.ts';
 
 /** A value of GGUF metadata. 64-bit integers beyond 2⁵³ lose their last bits; none that retort reads is that large. */
 export type GgufValue = number | boolean | string | readonly GgufValue[];

@@ -3,8 +3,9 @@ import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { UserError } from '../base/errors.ts';
 import { DiskFullError, diskErrorOf, hasCode, makeFolder, sha256 } from '../base/folders.ts';
+import { elementCount } from '../graph/tensor-type.ts';
 import { defaultCacheFolder } from './cache-folder.ts';
-import { elementCount, type StoredTensor, type TensorSource } from './tensor-source.ts';
+import type { StoredTensor, TensorSource } from './tensor-source.ts';
 
 /** Where a tensor lies in the flat file, in bytes: float32, row-major, little-endian. */
 export interface PreparedTensor {

@@ -1,6 +1,6 @@
 import { messageOf, UserError } from '../base/errors.ts';
+import { elementCount } from '../graph/tensor-type.ts';
 import type { ByteFile } from './byte-file.ts';
-import { elementCount } from './tensor-source.ts';
 
 /** One tensor of a safetensors file; `begin` and `end` are offsets in the file, not in its data section. */
 export interface SafetensorsEntry {

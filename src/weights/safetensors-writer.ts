@@ -3,8 +3,8 @@ import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { InternalError, UserError } from '../base/errors.ts';
 import { diskErrorOf, makeFolder, syncFolder } from '../base/folders.ts';
+import { elementCount } from '../graph/tensor-type.ts';
 import { type FloatFormatName, floatFormats } from './float-formats.ts';
-import { elementCount } from './tensor-source.ts';
 
 /** A tensor to be written. `read` is called once, when its turn comes, so that one tensor at a time is in memory. */
 export interface TensorToWrite {

@@ -26,6 +26,3 @@ export interface TokenizerFiles {
   readonly tokenizerJson: unknown;
   readonly tokenizerConfigJson: unknown;
 }
-
-/** The number of elements of a shape; 1 for a scalar. */
-export const elementCount = (shape: readonly number[]): number => shape.reduce((product, size) => product * size, 1);
