@@ -1,6 +1,7 @@
 import { UserError } from '../base/errors.ts';
 import type { Decoder } from '../models/decoder.ts';
 import type { LossSpecification, SampleOptions, SampleRequest, ScoreRequest, TokenRow } from './engine.ts';
+import { needsTeacherLogits } from './losses.ts';
 
 /** Refuses a row that would train on nonsense: nothing to predict, tokens that the model does not have, more of them than it can hold. */
 export const checkRow = (row: TokenRow, index: number, decoder: Decoder, loss: LossSpecification): void => {
@@ -17,7 +18,7 @@ export const checkRow = (row: TokenRow, index: number, decoder: Decoder, loss: L
   const lossCount = row.weights.filter((weight) => weight !== 0).length;
   if (lossCount === 0)
     throw new UserError(`${where}: every weight is 0, so there is nothing to learn from it. Is the answer empty or cut off?`);
-  if (loss.name === 'distillation' && row.teacherLogits?.length !== lossCount * decoder.vocabularySize) {
+  if (needsTeacherLogits(loss) && row.teacherLogits?.length !== lossCount * decoder.vocabularySize) {
     const came = row.teacherLogits === undefined ? 'none' : `${row.teacherLogits.length} numbers`;
     throw new UserError(
       `${where}: the distillation loss wants teacher logits for its ${lossCount} weighted tokens, ${lossCount} × ${decoder.vocabularySize}; it has ${came}`,

@@ -15,5 +15,5 @@ export const lossValues = (inputs: LossInputs, specification: LossSpecification)
   // The row and the specification have one name, which TypeScript cannot see through the index.
   (losses[specification.name] as LossOf<LossSpecification['name']>)(inputs, specification as never);
 
-/** The loss's terms, by name, in the order in which programs put them out. */
+/** Whether a loss is taken against a teacher: its rows must carry the teacher's logits. */
 export const needsTeacherLogits = (specification: LossSpecification): boolean => specification.name === 'distillation';

@@ -8,7 +8,7 @@ import { gather } from '../ops/indexing.ts';
 import { logSoftmax } from '../ops/normalisation.ts';
 import { reduceSum } from '../ops/reduce.ts';
 import type { LoraSpecification, LossSpecification } from './engine.ts';
-import { lossValues } from './losses.ts';
+import { lossValues, needsTeacherLogits } from './losses.ts';
 import type { MicroBatchShape } from './micro-batch.ts';
 
 /** A scope whose parameters are inputs of the program, each once. */
@@ -57,7 +57,7 @@ export const lossGraph = (options: StepOptions, loss: LossSpecification, trainab
       logits,
       targets: input('targets', { dataType: 'int64', shape: [lossCount] }),
       weights: input('weights', float32(lossCount)),
-      ...(loss.name === 'distillation' && { teacherLogits: input('teacherLogits', float32(lossCount, options.decoder.vocabularySize)) }),
+      ...(needsTeacherLogits(loss) && { teacherLogits: input('teacherLogits', float32(lossCount, options.decoder.vocabularySize)) }),
     },
     loss,
   );
