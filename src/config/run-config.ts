@@ -4,6 +4,7 @@ import { nearestName } from '../base/errors.ts';
 import { collectionSchema } from '../responses/collection-config.ts';
 import { armsSchema } from './arm-config.ts';
 import type { ConfigContext } from './config-context.ts';
+import { curationSettings, runCurationSchema } from './curation-section.ts';
 import { pathText } from './path-text.ts';
 import { patternText } from './pattern-text.ts';
 import { studentSchema } from './student-config.ts';
@@ -69,6 +70,7 @@ const givenSchema = (context: ConfigContext) =>
     teacher: teacherSection(context).exactOptional(),
     sampling: samplingSchema.prefault({}),
     collection: collectionSchema.prefault({}),
+    curation: runCurationSchema.prefault({}),
     student: studentSchema(context),
     training: trainingSchema.prefault({}),
     search: searchSchema.exactOptional(),
@@ -88,6 +90,7 @@ export const runSchema = (context: ConfigContext) =>
     })
     .transform(({ $schema: _, ...config }) => ({
       ...config,
+      curation: curationSettings(config.curation, config.task.name === 'word-problems'),
       student: { ...config.student, name: config.student.name ?? modelName(config.student.model) },
       comparison: withDefaults(config),
     }));

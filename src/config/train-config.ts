@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import type { ConfigContext } from './config-context.ts';
+import { curationSettings, trainCurationSchema } from './curation-section.ts';
 import { pathText } from './path-text.ts';
 import { studentSchema } from './student-config.ts';
 import { engineSchema, trainingSchema } from './training-config.ts';
@@ -13,6 +14,10 @@ export const trainSchema = (context: ConfigContext) =>
         .strictObject({
           train: pathText(context, 'JSON lines: {"messages": [{role, content}, …]}, or {"prompt", "completion"}.'),
           development: pathText(context, 'The same, for the evaluation loss.').exactOptional(),
+          evaluation: pathText(
+            context,
+            'What the model will be measured on, in the same form or as {"question"}: nothing is learnt from rows that share words with it.',
+          ).exactOptional(),
           turns: z.enum(['all', 'last']).default('all').describe("Which of a conversation's assistant turns are learnt."),
           limit: z.int().min(1).exactOptional().describe('The first so many lines; without it, all.'),
         })
@@ -20,6 +25,7 @@ export const trainSchema = (context: ConfigContext) =>
       student: studentSchema(context),
       training: trainingSchema.prefault({}),
       engine: engineSchema.prefault({}),
+      curation: trainCurationSchema.prefault({}),
       seed: z.int().min(0).default(0).describe('Draws the order of rows, dropout and new parameters.'),
       format: z
         .enum(['float32', 'float16', 'bfloat16'])
@@ -35,6 +41,6 @@ export const trainSchema = (context: ConfigContext) =>
         message: 'distillation needs a teacher: give it in a config for `retort run`',
       });
     })
-    .transform(({ $schema: _, ...config }) => config);
+    .transform(({ $schema: _, ...config }) => ({ ...config, curation: curationSettings(config.curation, false) }));
 
 export type TrainConfig = z.output<ReturnType<typeof trainSchema>>;

@@ -14,6 +14,7 @@ import { createRun } from '../run-folder/run-folder.ts';
 import type { ListedPrices } from '../teachers/prices.ts';
 import type { ChatMessage, Teacher } from '../teachers/teacher.ts';
 import { termsFor } from '../teachers/terms.ts';
+import { curateQuestions, curateQuestionsOfRun } from './curate-questions.ts';
 import { runTeacher } from './local-teacher.ts';
 import { questionsOf } from './questions.ts';
 import { type RunOptions, runBeginning } from './run-plan.ts';
@@ -28,7 +29,9 @@ export interface PromptPreview {
 
 /** What `retort collect --dry-run` does: the first prompts of every arm that a teacher answers. Nobody is asked. */
 export const previewPrompts = async (config: RunConfig, count: number): Promise<PromptPreview[]> => {
-  const { task, train } = await questionsOf(config.task);
+  const questions = await questionsOf(config.task);
+  const { task } = questions;
+  const { train } = await curateQuestions(questions, config);
   return primedArms(config).map(({ name, strategy }) => ({
     arm: name,
     prompts: train
@@ -57,11 +60,13 @@ export interface RunEstimate {
  */
 export const estimateRun = async (options: RunOptions, surroundings: Surroundings, sampleCount: number): Promise<RunEstimate> => {
   const { config, folder } = options;
-  const { task, train } = await questionsOf(config.task);
+  const questions = await questionsOf(config.task);
+  const { task } = questions;
   const lock = await lockFolder(folder);
   const runTeacherOf = runTeacher(config, surroundings);
   try {
     const run = await createRun(folder, runBeginning(options, task, surroundings));
+    const { train } = await curateQuestionsOfRun(questions, { run, config, surroundings });
     const teacher = await runTeacherOf.open();
     const shared: SourceOptions = { config, run, task, examples: train, openTeacher: runTeacherOf.open, surroundings };
     const arms: ArmEstimate[] = [];

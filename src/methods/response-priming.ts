@@ -6,6 +6,7 @@ import { writeReport } from '../report/write-report.ts';
 import type { Response } from '../responses/response.ts';
 import { createRun } from '../run-folder/run-folder.ts';
 import { type ArmRows, armRows, developmentRowsOf } from './arm-rows.ts';
+import { curateQuestionsOfRun } from './curate-questions.ts';
 import { evaluateSubject } from './evaluate-subject.ts';
 import { runTeacher } from './local-teacher.ts';
 import { questionsOf } from './questions.ts';
@@ -33,8 +34,10 @@ export const runResponsePriming = async (options: RunOptions, surroundings: Surr
   try {
     const run = await createRun(folder, runBeginning(options, task, surroundings));
 
-    // 1. Prime the teacher and collect its answers; gold, shuffled and recorded ones beside them.
-    const collected = await collectArms({ config, run, task, examples: questions.train, openTeacher: teacher.open, surroundings });
+    // 1. Leave out the questions that the evaluation asks for, then prime the teacher and collect its answers; gold, shuffled and recorded
+    // ones beside them.
+    const { train } = await curateQuestionsOfRun(questions, { run, config, surroundings });
+    const collected = await collectArms({ config, run, task, examples: train, openTeacher: teacher.open, surroundings });
     // Its memory is the students' until it is measured itself.
     await teacher.release();
 
@@ -44,7 +47,7 @@ export const runResponsePriming = async (options: RunOptions, surroundings: Surr
     const students = await openStudents(opening, availableParallelism());
     const student = students[0] as Student;
     try {
-      const shared = { examples: questions.train, task, text: student.text, config, run, surroundings };
+      const shared = { examples: train, task, text: student.text, config, run, surroundings };
       const rows = await armRows(collected, shared);
       const developmentRows = developmentRowsOf(questions.development, shared);
 
@@ -78,11 +81,13 @@ export const runResponsePriming = async (options: RunOptions, surroundings: Surr
 /** The first step by itself, in the run's own folder: `runResponsePriming` goes on from there. */
 export const collectForRun = async (options: RunOptions, surroundings: Surroundings): Promise<RunSummary> => {
   const { config, folder } = options;
-  const { task, train } = await questionsOf(config.task);
+  const questions = await questionsOf(config.task);
+  const { task } = questions;
   const lock = await lockFolder(folder);
   const teacher = runTeacher(config, surroundings);
   try {
     const run = await createRun(folder, runBeginning(options, task, surroundings));
+    const { train } = await curateQuestionsOfRun(questions, { run, config, surroundings });
     await collectArms({ config, run, task, examples: train, openTeacher: teacher.open, surroundings });
     return await summariseRun(run);
   } finally {

@@ -8,8 +8,9 @@ import { writeJsonAtomic } from '../base/folders.ts';
 import type { TrainConfig } from '../config/train-config.ts';
 import { hashOf } from '../run-folder/compare-configs.ts';
 import type { ModelText } from '../text/model-text.ts';
-import { readTrainingLines, rowOfLine } from '../text/training-lines.ts';
+import { readTrainingLines, rowOfLine, type TrainingLine } from '../text/training-lines.ts';
 import { type TrainingRows, trainingRows } from '../text/training-rows.ts';
+import { curatedLines } from './curate-lines.ts';
 import { type FineTuneResult, fineTune, removeCheckpoints } from './fine-tune.ts';
 import { openStudent, templateRecord, writeStudent } from './student.ts';
 import type { Surroundings } from './surroundings.ts';
@@ -36,8 +37,9 @@ export const train = async (config: TrainConfig, surroundings: Surroundings): Pr
     const modelPath = await surroundings.resolveModel(config.student.model);
     const student = await openStudent({ config: config.student, engine: config.engine, modelPath, seed });
     try {
-      const rows = await rowsOf(data.train, config, student.text);
-      const developmentRows = data.development === undefined ? undefined : await rowsOf(data.development, config, student.text);
+      const lines = await readTrainingLines(data.train, data.limit === undefined ? {} : { limit: data.limit });
+      const rows = rowsOf(data.train, await curatedLines(lines, config, surroundings), config, student.text);
+      const developmentRows = data.development === undefined ? undefined : await rowsOfFile(data.development, config, student.text);
       const key = hashOf({
         base: student.baseHash,
         student: { ...config.student, model: student.baseHash },
@@ -101,10 +103,19 @@ const checkFree = async (output: string, checkpoints: string): Promise<void> => 
   );
 };
 
-const rowsOf = async (file: string, { data, training }: TrainConfig, text: ModelText): Promise<TrainingRows<unknown>> => {
-  const lines = await readTrainingLines(file, data.limit === undefined ? {} : { limit: data.limit });
+const rowsOfFile = async (file: string, config: TrainConfig, text: ModelText): Promise<TrainingRows<unknown>> => {
+  const { limit } = config.data;
+  return rowsOf(file, await readTrainingLines(file, limit === undefined ? {} : { limit }), config, text);
+};
+
+const rowsOf = (
+  file: string,
+  lines: readonly TrainingLine[],
+  { data, training }: TrainConfig,
+  text: ModelText,
+): TrainingRows<TrainingLine> => {
   const { maximumLength } = training;
-  const makeRow = (line: (typeof lines)[number]) => rowOfLine(text.template, text.tokenizer, line, { maximumLength, turns: data.turns });
+  const makeRow = (line: TrainingLine) => rowOfLine(text.template, text.tokenizer, line, { maximumLength, turns: data.turns });
   return trainingRows(lines, makeRow, { maximumLength, keepTruncated: false, what: file });
 };
 

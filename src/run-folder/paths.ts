@@ -11,6 +11,8 @@ export interface RunPaths {
   readonly log: string;
   /** Collected answers: the response store's folder. */
   readonly responses: string;
+  /** What was looked for in questions and answers before they were learnt from, and what was found. */
+  readonly curation: string;
   readonly report: string;
   readonly student: (arm: ArmId) => StudentPaths;
   /** Answers of one subject to the test questions, an `AnswerRecord` a line. */
@@ -35,6 +37,7 @@ export const runPaths = (folder: string): RunPaths => ({
   resolvedConfig: join(folder, 'config.resolved.json'),
   log: join(folder, 'log'),
   responses: join(folder, 'responses'),
+  curation: join(folder, 'curation'),
   report: join(folder, 'report'),
   student: (arm) => studentPaths(join(folder, 'students', armName(arm))),
   answers: (subject) => join(folder, 'evaluations', `${subjectName(subject)}.jsonl`),

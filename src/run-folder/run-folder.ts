@@ -54,6 +54,8 @@ export interface RunBeginning {
   readonly resolvedConfig: Json;
   /** Paths of the config that decide no result (a budget, a limit): they may change from one start to the next. */
   readonly mayChange?: readonly string[];
+  /** Paths that earlier versions did not write down: a run of theirs goes on with what they are now. */
+  readonly mayAppear?: readonly string[];
   readonly protocol: Protocol;
   /** Names of the stages (`stageNames`) that the config asks for, so that a report of an unfinished run can say what is missing. */
   readonly plannedStages?: readonly string[];
@@ -158,13 +160,19 @@ const runFolderAt = (path: string, now: () => Date): RunFolder => {
 };
 
 /** The run goes on with a config that differs in nothing but what may change; the newer one is written down in the place of the older. */
-const checkSameConfig = async (run: RunFolder, { configText, resolvedConfig: now, mayChange = [] }: RunBeginning): Promise<void> => {
+const checkSameConfig = async (
+  run: RunFolder,
+  { configText, resolvedConfig: now, mayChange = [], mayAppear = [] }: RunBeginning,
+): Promise<void> => {
   const manifest = await run.manifest();
   if (manifest.configHash === hashOf(now)) return;
   const text = await readIfThere(run.paths.resolvedConfig);
   const before = text === undefined ? undefined : parseJson(text);
   const all = before === undefined ? [] : configDifferences(before, now);
-  const differences = all.filter(({ path }) => !mayChange.some((free) => path === free || path.startsWith(`${free}.`)));
+  const isBelow = (path: string, paths: readonly string[]): boolean => paths.some((free) => path === free || path.startsWith(`${free}.`));
+  const differences = all.filter(
+    ({ path, before: earlier }) => !isBelow(path, mayChange) && !(earlier === undefined && isBelow(path, mayAppear)),
+  );
   if (all.length > 0 && differences.length === 0) {
     await writeFileAtomic(run.paths.config, configText);
     await writeJsonAtomic(run.paths.resolvedConfig, now);

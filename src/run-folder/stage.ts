@@ -9,6 +9,7 @@ import type { RunFolder } from './run-folder.ts';
 
 /** The names of a run's stages. */
 export const stageNames = {
+  curate: (what: 'questions' | 'answers'): string => `curate--${what}`,
   collect: (source: string): string => `collect--${source}`,
   train: (arm: ArmId): string => `train--${armName(arm)}`,
   evaluate: (subject: Subject): string => `evaluate--${subjectName(subject)}`,
