@@ -27,6 +27,34 @@ export { type ScoredAnswer, scoreAnswers } from './evaluation/score-answers.ts';
 export { exactSignFlipTest, mcnemarTest } from './evaluation/sign-flip.ts';
 export { summariseRun } from './evaluation/summarise-run.ts';
 export type { RunSummary } from './evaluation/summary.ts';
+// Attention
+export {
+  type AttentionMaps,
+  type HeadMeasures,
+  headSimilarities,
+  measureHeads,
+  withoutFirstToken,
+} from './inspection/attention-measures.ts';
+export { renderAttentionPage } from './inspection/attention-page.ts';
+export {
+  type AttentionPrompt,
+  type AttentionStudy,
+  engineMaps,
+  type MapSource,
+  mapMeasurer,
+  type StudyOptions,
+  studyAttention,
+} from './inspection/attention-study.ts';
+export { type HeadMap, renderHeadMap } from './inspection/head-map.ts';
+export {
+  type InspectRunOptions,
+  inspectHead,
+  inspectRun,
+  type RunHeadOptions,
+  type StudyModelOptions,
+  studyModel,
+} from './inspection/inspect-run.ts';
+export { openMapsFolder } from './inspection/maps-folder.ts';
 export {
   type AnswerSummary,
   type EvaluateModelOptions as EvaluateOptions,

@@ -5,16 +5,30 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { env } from 'node:process';
 import { describe, it, type TestContext } from 'node:test';
+import { UserError } from '../src/base/errors.ts';
 import { randomFrom } from '../src/base/random.ts';
 import { createEngine } from '../src/engines/create-engine.ts';
 import { type AttentionMaps, headSimilarities, measureHeads, withoutFirstToken } from '../src/inspection/attention-measures.ts';
+import { openAttentionMeter } from '../src/inspection/attention-meter.ts';
 import { attentionHeadline, renderAttentionPage } from '../src/inspection/attention-page.ts';
-import { type AttentionStudy, engineMaps, type MapSource, studyAttention } from '../src/inspection/attention-study.ts';
+import {
+  type AttentionPrompt,
+  type AttentionStudy,
+  engineMaps,
+  type MapSource,
+  mapMeasurer,
+  type StudyMeasure,
+  type SubjectMeasures,
+  studyAttention,
+} from '../src/inspection/attention-study.ts';
+import { headMapOf, renderHeadMap } from '../src/inspection/head-map.ts';
+import { studyModel } from '../src/inspection/inspect-run.ts';
 import { openMapsFolder } from '../src/inspection/maps-folder.ts';
 import { readNpy } from '../src/inspection/npy.ts';
+import { readAdapter, writeAdapter } from '../src/weights/adapter.ts';
 import golden from './golden/attention.json' with { type: 'json' };
 import smollm2 from './golden/attention-smollm2.json' with { type: 'json' };
-import { tinySpecification } from './golden/golden-files.ts';
+import { goldenPath, tinySpecification } from './golden/golden-files.ts';
 
 const mapsOf = (...heads: readonly (readonly (readonly number[])[])[]): AttentionMaps => ({
   headCount: heads.length,
@@ -22,8 +36,8 @@ const mapsOf = (...heads: readonly (readonly (readonly number[])[])[]): Attentio
   data: Float32Array.from(heads.flat(2)),
 });
 
-const isNear = (actual: number | undefined, expected: number, tolerance = 1e-6): void =>
-  assert.ok(Math.abs((actual ?? Number.NaN) - expected) <= tolerance, `expected ${expected}, got ${actual}`);
+const isNear = (actual: number | undefined, expected: number, tolerance = 1e-6, what = ''): void =>
+  assert.ok(Math.abs((actual ?? Number.NaN) - expected) <= tolerance, `${what} expected ${expected}, got ${actual}`);
 
 describe('measures of a head', () => {
   const uniform = Array.from({ length: 8 }, () => new Array<number>(8).fill(1 / 8));
@@ -97,6 +111,10 @@ describe('measures of a head', () => {
 
 const promptsOf = ({ prompts }: typeof golden | typeof smollm2) => prompts.map(({ tokens }, index) => ({ id: `p${index}`, tokens }));
 
+/** A study of whole maps, one prompt after the other. */
+const studyOf = (prompts: readonly AttentionPrompt[], subjects: Parameters<typeof mapMeasurer>[0], drawCount: number) =>
+  studyAttention({ prompts, subjects: subjects.map(({ name }) => name), measurers: [mapMeasurer(subjects)], drawCount });
+
 /** A study of one prompt has that prompt's own measures as its means. */
 const holdsTo = (study: AttentionStudy, expected: (typeof golden.prompts)[number], tolerance: number): void => {
   const [subject] = study.subjects;
@@ -139,7 +157,7 @@ describe('a study of attention', () => {
       for (const limitBytes of [undefined, 1]) {
         const maps = engineMaps(engine, { layerCount: 2, headCount: 4, ...(limitBytes !== undefined && { limitBytes }) });
         for (const [index, prompt] of promptsOf(golden).entries()) {
-          const study = await studyAttention({ prompts: [prompt], subjects: [{ name: 'base', maps }], drawCount: 10 });
+          const study = await studyOf([prompt], [{ name: 'base', maps }], 10);
           holdsTo(study, golden.prompts[index] ?? assert.fail(), 1e-4);
         }
       }
@@ -148,17 +166,97 @@ describe('a study of attention', () => {
     }
   });
 
+  /** Every measure of every head, which must be the same numbers. */
+  const areNear = (actual: readonly SubjectMeasures[], expected: readonly SubjectMeasures[]): void => {
+    assert.equal(actual.length, expected.length);
+    for (const [subject, columns] of expected.entries()) {
+      for (const column of ['with', 'without'] as const) {
+        assert.deepEqual(Object.keys(actual[subject]?.[column] ?? {}).sort(), Object.keys(columns[column]).sort());
+        for (const [measure, layers] of Object.entries(columns[column])) {
+          const found = actual[subject]?.[column][measure as StudyMeasure]?.flat() ?? [];
+          assert.equal(found.length, layers.flat().length);
+          for (const [index, value] of layers.flat().entries()) {
+            if (Number.isNaN(value)) assert.ok(Number.isNaN(found[index]), `${measure} ${index}`);
+            else isNear(found[index], value, 1e-5, `${subject} ${column} ${measure} ${index}`);
+          }
+        }
+      }
+    }
+  };
+
+  it('measured inside the program that makes the maps is the study of whole maps (1e-5), students in one batch or two', async (t) => {
+    const modelFolder = goldenPath('tiny-llama');
+    const learnt = goldenPath('tiny-lora', 'after-adamw');
+    // Another student: fewer modules, another rank and another scale.
+    const small = await mkdtemp(join(tmpdir(), 'retort-adapter-'));
+    t.after(() => rm(small, { recursive: true, force: true }));
+    const random = randomFrom(3);
+    const drawn = (...shape: number[]) => ({ shape, data: Float32Array.from({ length: shape.reduce((a, b) => a * b) }, random.normal) });
+    const { parameters } = await readAdapter(learnt);
+    const lora = { rank: 2, alpha: 3, targets: ['q_proj', 'k_proj'], dropout: 0 };
+    await writeAdapter(small, {
+      baseModel: 'tiny',
+      lora,
+      parameters: Object.fromEntries(
+        Object.entries(parameters).flatMap(([name, { shape }]) => {
+          const [rows = 0, columns = 0] = shape;
+          if (!/[qk]_proj/.test(name)) return [];
+          return [[name, name.includes('lora_A') ? drawn(lora.rank, columns) : drawn(rows, lora.rank)]];
+        }),
+      ),
+    });
+    const engines = [await createEngine(tinySpecification())];
+    for (const adapter of [learnt, small]) {
+      const read = await readAdapter(adapter);
+      const engine = await createEngine(tinySpecification({ parameters: { kind: 'lora', ...read.lora, dropout: 0, seed: 0 } }));
+      await engine.load(read.parameters);
+      engines.push(engine);
+    }
+    const whole = mapMeasurer(
+      engines.map((engine, index) => ({ name: String(index), maps: engineMaps(engine, { layerCount: 2, headCount: 4 }) })),
+    );
+    try {
+      for (const mapBytes of [undefined, 1]) {
+        const specification = { modelFolder, adapters: [learnt, small], threadCount: 1, ...(mapBytes !== undefined && { mapBytes }) };
+        const meter = await openAttentionMeter(specification);
+        try {
+          for (const prompt of promptsOf(golden)) {
+            const expected = await whole(prompt);
+            assert.ok((expected[2]?.with.similarityToBase?.[1]?.[0] ?? 1) < 0.999, 'the student looks elsewhere');
+            areNear(await meter.measure(prompt.tokens), expected);
+          }
+          await assert.rejects(meter.measure([1]), /two tokens are the least/);
+        } finally {
+          await meter.release();
+        }
+      }
+    } finally {
+      for (const engine of engines) await engine.release();
+    }
+  });
+
+  it('in threads is the same study, and an adapter that does not fit is named', async () => {
+    const modelFolder = goldenPath('tiny-llama');
+    const prompts = [...promptsOf(golden), ...promptsOf(golden)].map((prompt, index) => ({ ...prompt, id: `${index}` }));
+    const adapters = [{ name: 'arm', folder: goldenPath('tiny-lora', 'after-adamw') }];
+    const [one, three] = [
+      await studyModel({ modelFolder, adapters, prompts, threadCount: 1, drawCount: 10 }),
+      await studyModel({ modelFolder, adapters, prompts, threadCount: 3, drawCount: 10 }),
+    ];
+    assert.deepEqual(three, one);
+    assert.deepEqual(
+      one.subjects.map(({ name }) => name),
+      ['base', 'arm'],
+    );
+    const wrong = studyModel({ modelFolder: goldenPath('tiny-llama-untied'), adapters, prompts, threadCount: 2 });
+    await assert.rejects(wrong, UserError);
+  });
+
   const folder = join(env.RETORT_MODELS ?? '', 'smollm2-135m-instruct');
   const skip = env.RETORT_MODELS === undefined || !existsSync(folder) ? 'RETORT_MODELS, the folder of real weights, is not set' : false;
   it('of SmolLM2 has them too', { skip }, async () => {
-    const engine = await createEngine({ ...tinySpecification(), modelFolder: folder, threadCount: 2 });
-    try {
-      const maps = engineMaps(engine, { layerCount: 30, headCount: 9 });
-      const study = await studyAttention({ prompts: promptsOf(smollm2), subjects: [{ name: 'base', maps }], drawCount: 10 });
-      holdsTo(study, smollm2.prompts[0] ?? assert.fail(), 1e-4);
-    } finally {
-      await engine.release();
-    }
+    const study = await studyModel({ modelFolder: folder, adapters: [], prompts: promptsOf(smollm2), threadCount: 1, drawCount: 10 });
+    holdsTo(study, smollm2.prompts[0] ?? assert.fail(), 1e-4);
   });
 
   it('finds the head that changed, and no other', async () => {
@@ -166,7 +264,7 @@ describe('a study of attention', () => {
       { name: 'base', maps: madeMaps(0) },
       { name: 'arm', maps: madeMaps(1) },
     ];
-    const study = await studyAttention({ prompts, subjects, drawCount: 50 });
+    const study = await studyOf(prompts, subjects, 50);
     const [first, second] = study.changedHeads;
     assert.deepEqual([first?.subject, first?.layer, first?.head], ['arm', 1, 1]);
     assert.ok((first?.change ?? 0) > 0.5 && second?.change === 0);
@@ -189,7 +287,7 @@ describe('a study of attention', () => {
       { name: 'base', maps: madeMaps(0) },
       { name: 'other', maps: shallow },
     ];
-    await assert.rejects(studyAttention({ prompts, subjects }), /other has fewer layers/);
+    await assert.rejects(studyOf(prompts, subjects, 10), /other has fewer layers/);
   });
 });
 
@@ -237,12 +335,38 @@ describe('.npy files', () => {
       await writeFile(join(folder, `p${length}.npy`), npy('<f4', `(2, 1, ${length}, ${length})`, data));
     }
     const { prompts: found, maps } = await openMapsFolder(folder);
-    const study = await studyAttention({ prompts: found, subjects: [{ name: 'theirs', maps }], drawCount: 10 });
+    const study = await studyOf(found, [{ name: 'theirs', maps }], 10);
     const entropy = study.subjects[0]?.measures.with.entropy?.heads;
     isNear(entropy?.[0]?.[0], (Math.log(3) + Math.log(5)) / 2);
     isNear(entropy?.[1]?.[0], 0);
     await writeFile(join(folder, 'wrong.npy'), npy('<f4', '(2, 3)', new Uint8Array(24)));
     await assert.rejects(openMapsFolder(folder), /wrong\.npy: expected \[layers, heads, length, length\].*got \[2, 3\]/);
+  });
+});
+
+describe('the map of a head', () => {
+  const map = { subject: 'arm', promptId: 'p', layer: 1, head: 0, length: 2, data: Float32Array.of(1, 0, 0.25, 0.75) };
+
+  it('is drawn a path for each shade: rows are the tokens that look, and what is below 1 % is left out', () => {
+    const svg = renderHeadMap(map);
+    const paths = [...svg.matchAll(/<path fill="(#\w+)" d="([^"]*)"/g)].map(([, , path]) => path);
+    // ¼ is 20 to 30 %, ¾ is 70 to 80 %, 1 is the darkest; of row 0 only column 0 is drawn
+    assert.deepEqual(paths, ['M0 1h1v1h-1z', 'M1 1h1v1h-1z', 'M0 0h1v1h-1z']);
+    // neighbours of one shade are one piece
+    assert.match(renderHeadMap({ ...map, data: Float32Array.of(0.5, 0.5, 0.5, 0.5) }), /d="M0 0h2v1h-2zM0 1h2v1h-2z"/);
+  });
+
+  it('names its tokens, and no text of theirs acts', () => {
+    const svg = renderHeadMap({ ...map, tokens: ['<script>alert(1)</script>', ' a\n'] });
+    assert.ok(!svg.includes('<script'));
+    assert.match(svg, /&#60;script&#62;alert\(1…/);
+    assert.match(svg, />␣a⏎</);
+  });
+
+  it('is one of its layer’s', () => {
+    const maps = mapsOf([[1]], [[2]]);
+    assert.deepEqual([...headMapOf(maps, { layer: 0, head: 1 }, { subject: 'a', promptId: 'p' }).data], [2]);
+    assert.throws(() => headMapOf(maps, { layer: 0, head: 2 }, { subject: 'a', promptId: 'p' }), /heads 0 to 1; there is no head 2/);
   });
 });
 
@@ -252,12 +376,16 @@ describe('the page of a study', () => {
       { name: 'base', maps: madeMaps(0) },
       { name: '<b>arm</b>', maps: madeMaps(1) },
     ];
-    const study = await studyAttention({ prompts, subjects, drawCount: 20 });
+    const study = await studyOf(prompts, subjects, 20);
     assert.match(
       attentionHeadline(study),
       /^The map that changed most from base is that of “<b>arm<\/b>”, layer 1, head 1: 1 − cosine is 1\.000 \(/,
     );
-    const same = await studyAttention({ prompts, subjects: subjects.map(({ name }) => ({ name, maps: madeMaps(0) })), drawCount: 20 });
+    const same = await studyOf(
+      prompts,
+      subjects.map(({ name }) => ({ name, maps: madeMaps(0) })),
+      20,
+    );
     assert.match(attentionHeadline(same), /^No head of “<b>arm<\/b>” looks elsewhere than in base: the largest change of a map is 0\.0000/);
     const page = await renderAttentionPage(study, 'made <up>');
     assert.ok(!page.includes('<b>arm') && !page.includes('<up>') && !page.includes('<script'));

@@ -48,4 +48,43 @@ describe('the quickstart', () => {
     assert.ok(shareOf('short-steps', /[a-z]/) <= 0.4);
     assert.ok(shareOf('none', /^####/) >= 0.25);
   });
+
+  it('can be looked into: its students beside their base, and the map of one head', () => {
+    const inspect = (...options: readonly string[]) =>
+      spawnSync(
+        process.execPath,
+        ['src/cli/main.ts', 'inspect', 'attention', folder, '--model', 'quickstart/student', '--json', ...options],
+        { cwd: root, encoding: 'utf8' },
+      );
+    const looked = inspect('--prompts', '3', '--threads', '1', '--arms', 'gold', 'shuffled', '--output', join(folder, 'look'));
+    assert.equal(looked.status, 0, looked.stderr);
+    const study = z.looseObject({ promptCount: z.number(), subjects: z.array(z.looseObject({ name: z.string() })) });
+    const { promptCount, subjects } = study.parse(JSON.parse(looked.stdout));
+    assert.equal(promptCount, 3);
+    assert.deepEqual(
+      subjects.map(({ name }) => name),
+      ['base', 'gold, seed 1', 'shuffled, seed 1'],
+    );
+    assert.match(readFileSync(join(folder, 'look', 'attention.html'), 'utf8'), /Heads that changed most/);
+
+    const file = join(folder, 'head.svg');
+    const drawn = inspect('--map', '2.1', '--arm', 'gold', '--output', file);
+    assert.equal(drawn.status, 0, drawn.stderr);
+    const head = z.looseObject({ subject: z.string(), tokens: z.array(z.string()), map: z.array(z.array(z.number())) });
+    const { subject, tokens, map } = head.parse(JSON.parse(drawn.stdout));
+    assert.equal(subject, 'gold--lora--student--seed-1');
+    assert.equal(map.length, tokens.length);
+    for (const row of map) assert.ok(Math.abs(row.reduce((sum, share) => sum + share, 0) - 1) < 1e-5); // softmax
+    assert.match(readFileSync(file, 'utf8'), /^<svg /);
+    for (const [options, message] of [
+      [['--map', '3.0'], /layers 0 to 2; there is no layer 3/],
+      [['--map', '0.2'], /heads 0 to 1; there is no head 2/],
+      [['--map', '0.0', '--arm', 'golden'], /no trained arm golden; did you mean gold\?/],
+      [['--map', '0.0', '--prompt', 'q'], /no answered question q\./],
+    ] as const) {
+      const { status, stderr } = inspect(...options, '--output', file);
+      assert.equal(status, 1);
+      assert.match(stderr, message);
+    }
+  });
 });

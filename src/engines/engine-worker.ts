@@ -1,18 +1,13 @@
 import { parentPort, workerData } from 'node:worker_threads';
-import { InternalError, UserError } from '../base/errors.ts';
+import { InternalError } from '../base/errors.ts';
 import type { Engine, EngineSpecification, SampleControl, SampleOptions, SampleRequest } from './engine.ts';
 import { onnxEngine } from './onnx-engine.ts';
-import type { Reply, Request, SentError } from './worker-protocol.ts';
+import { type Reply, type Request, sentError } from './worker-protocol.ts';
 
 // The worker's side: one engine, whose calls are done one after the other in the order in which they come.
 
 const port = parentPort;
 if (port === null) throw new InternalError('engine-worker.ts runs as a worker thread only');
-
-const sentError = (thrown: unknown): SentError => {
-  const error = thrown instanceof Error ? thrown : new Error(String(thrown));
-  return { name: error.name, message: error.message, stack: error.stack, isUserError: error instanceof UserError };
-};
 
 const post = (reply: Reply): void => port.postMessage(reply);
 

@@ -1,7 +1,7 @@
 import { Worker } from 'node:worker_threads';
-import { InternalError, UserError } from '../base/errors.ts';
+import { InternalError } from '../base/errors.ts';
 import type { Engine, EngineInformation, EngineSpecification, Sample } from './engine.ts';
-import type { CalledMethod, Reply, Request, SentError } from './worker-protocol.ts';
+import { type CalledMethod, type Reply, type Request, receivedError } from './worker-protocol.ts';
 
 interface PendingCall {
   readonly resolve: (result: unknown) => void;
@@ -97,12 +97,4 @@ const receive = (pending: Map<number, PendingCall>, reply: Exclude<Reply, { kind
   pending.delete(reply.id);
   if (reply.kind === 'result') waiting.resolve(reply.result);
   else waiting.reject(receivedError(reply.error));
-};
-
-/** The error of the other side, as one of this side's classes. */
-const receivedError = ({ name, message, stack, isUserError }: SentError): Error => {
-  const error = isUserError ? new UserError(message) : new Error(message);
-  error.name = name;
-  if (stack !== undefined) error.stack = stack;
-  return error;
 };

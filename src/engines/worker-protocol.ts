@@ -1,3 +1,4 @@
+import { UserError } from '../base/errors.ts';
 import type { Engine, EngineInformation, EngineSpecification, Sample } from './engine.ts';
 
 /** Calls that are sent to the worker as they are: a method's name and its arguments, all data. */
@@ -28,3 +29,17 @@ export interface SentError {
 }
 
 export type WorkerSpecification = EngineSpecification & { readonly layout: 'worker' };
+
+/** An error for the way to another thread. */
+export const sentError = (thrown: unknown): SentError => {
+  const error = thrown instanceof Error ? thrown : new Error(String(thrown));
+  return { name: error.name, message: error.message, stack: error.stack, isUserError: error instanceof UserError };
+};
+
+/** The error of the other side, as one of this side's classes. */
+export const receivedError = ({ name, message, stack, isUserError }: SentError): Error => {
+  const error = isUserError ? new UserError(message) : new Error(message);
+  error.name = name;
+  if (stack !== undefined) error.stack = stack;
+  return error;
+};

@@ -127,28 +127,3 @@ const heatMap = ({ subjects }: AttentionStudy, name: string, measure: StudyMeasu
     }),
   };
 };
-
-/** The map of one head on one text, as a chart: rows are queries. */
-export const headMapChart = (data: Float32Array, length: number, head: number, title: string): Chart => {
-  const start = head * length * length;
-  const values = Array.from({ length: length * length }, (_, index) => ({
-    query: Math.floor(index / length),
-    key: index % length,
-    value: data[start + index] as number,
-  })).filter(({ value }) => value > 0.001); // below, a cell cannot be told from the ground
-  return {
-    description: `${title}: how much each of ${length} tokens looks at each other.`,
-    specification: (width) => ({
-      title,
-      width,
-      height: width,
-      data: { values },
-      mark: { type: 'rect' },
-      encoding: {
-        x: { field: 'key', type: 'ordinal', title: 'key', axis: { labelOverlap: true, labelAngle: 0 } },
-        y: { field: 'query', type: 'ordinal', title: 'query', axis: { labelOverlap: true } },
-        color: { field: 'value', type: 'quantitative', title: null, scale: { scheme: 'viridis', domain: [0, 1] } },
-      },
-    }),
-  };
-};

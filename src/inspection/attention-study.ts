@@ -37,6 +37,12 @@ export interface MeasureSummary {
 
 export type FirstColumn = 'with' | 'without';
 
+/** What one subject's heads measure on one prompt: by measure, [layers][heads]. */
+export type SubjectMeasures = Readonly<Record<FirstColumn, Readonly<Partial<Record<StudyMeasure, HeadTable>>>>>;
+
+/** Measures every subject on a prompt, the base first. */
+export type MeasurePrompt = (prompt: AttentionPrompt) => Promise<readonly SubjectMeasures[]>;
+
 export interface SubjectAttention {
   readonly name: string;
   readonly measures: Readonly<Record<FirstColumn, Readonly<Partial<Record<StudyMeasure, MeasureSummary>>>>>;
@@ -61,81 +67,110 @@ export interface AttentionStudy {
 
 export interface StudyOptions {
   readonly prompts: readonly AttentionPrompt[];
-  /** The base first: the others are compared with it. */
-  readonly subjects: readonly { readonly name: string; readonly maps: MapSource }[];
+  /** Names of the subjects, the base first: the others are compared with it. */
+  readonly subjects: readonly string[];
+  /** As many prompts are measured at once as there are of these. */
+  readonly measurers: readonly MeasurePrompt[];
   readonly drawCount?: number;
   readonly changedHeadCount?: number;
   readonly onProgress?: (progress: { readonly doneCount: number; readonly totalCount: number }) => void;
   readonly signal?: AbortSignal;
 }
 
-/** By measure: [prompts][layers][heads]. */
-type Collected = Record<FirstColumn, Map<StudyMeasure, number[][][]>>;
-
 /**
  * Measures every head of every layer of each subject over the same prompts. Means are over prompts, intervals from the bootstrap over
  * prompts: what they speak of is other prompts of this kind, not other trained students.
  */
 export const studyAttention = async (options: StudyOptions): Promise<AttentionStudy> => {
-  const { prompts, subjects, drawCount = 1000, changedHeadCount = 20, onProgress, signal } = options;
-  const collected = subjects.map((): Collected => ({ with: new Map(), without: new Map() }));
-  for (const [index, prompt] of prompts.entries()) {
-    signal?.throwIfAborted();
-    await measurePrompt(prompt, subjects, collected);
-    onProgress?.({ doneCount: index + 1, totalCount: prompts.length });
-  }
+  const { prompts, subjects, drawCount = 1000, changedHeadCount = 20 } = options;
+  const measured = await measureAll(options);
   return {
     promptCount: prompts.length,
     tokenCount: prompts.reduce((sum, { tokens }) => sum + tokens.length, 0),
-    subjects: subjects.map(({ name }, index) => {
-      const own = collected[index] ?? { with: new Map(), without: new Map() };
-      const summarise = (tables: Collected[FirstColumn]) =>
-        Object.fromEntries([...tables].map(([measure, table]) => [measure, summariseMeasure(table, drawCount, `${name} ${measure}`)]));
-      return { name, measures: { with: summarise(own.with), without: summarise(own.without) } };
+    subjects: subjects.map((name, subject) => {
+      const summarise = (column: FirstColumn) =>
+        Object.fromEntries(
+          studyMeasures.flatMap((measure) => {
+            const table = tableOf(measured, subject, column, measure);
+            return table.length === 0 ? [] : [[measure, summariseMeasure(table, drawCount, `${name} ${measure}`)]];
+          }),
+        );
+      return { name, measures: { with: summarise('with'), without: summarise('without') } };
     }),
-    changedHeads: changedHeads(
-      subjects.map(({ name }) => name),
-      collected,
-      changedHeadCount,
-      drawCount,
-    ),
+    changedHeads: changedHeads(subjects, measured, changedHeadCount, drawCount),
   };
 };
 
-/** All subjects go through the layers side by side, so that two layers of each are the most that is held. */
-const measurePrompt = async (
-  prompt: AttentionPrompt,
-  subjects: StudyOptions['subjects'],
-  collected: readonly Collected[],
-): Promise<void> => {
-  const walks = subjects.map(({ maps }) => maps(prompt)[Symbol.asyncIterator]());
-  const previous: Partial<Record<FirstColumn, AttentionMaps>>[] = subjects.map(() => ({}));
-  try {
-    for (;;) {
-      const steps = [];
-      for (const walk of walks) steps.push(await walk.next());
-      if (steps.every(({ done }) => done === true)) return;
-      let base: Record<FirstColumn, AttentionMaps> | undefined;
-      for (const [index, step] of steps.entries()) {
-        if (step.done === true) throw new ShapeError(`${subjects[index]?.name ?? ''} has fewer layers than another subject`);
-        const both = { with: step.value, without: withoutFirstToken(step.value) };
-        for (const column of ['with', 'without'] as const) {
-          const tables = collected[index]?.[column];
-          const maps = both[column];
-          const before = previous[index]?.[column];
-          if (tables === undefined) continue;
-          for (const [measure, values] of measuresOf(maps, before, base?.[column])) {
-            addLayer(tables, measure, values, before === undefined);
-          }
-        }
-        previous[index] = both;
-        base ??= both;
-      }
+/** [prompts][subjects], each measurer taking the next prompt that nobody has. */
+const measureAll = async ({ prompts, measurers, onProgress, signal }: StudyOptions): Promise<(readonly SubjectMeasures[])[]> => {
+  const measured: (readonly SubjectMeasures[])[] = [];
+  const waiting = [...prompts.entries()].reverse();
+  let doneCount = 0;
+  const work = async (measure: MeasurePrompt): Promise<void> => {
+    for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
+      signal?.throwIfAborted();
+      measured[next[0]] = await measure(next[1]);
+      doneCount++;
+      onProgress?.({ doneCount, totalCount: prompts.length });
     }
-  } finally {
-    for (const walk of walks) await walk.return?.();
-  }
+  };
+  const ends = await Promise.allSettled(
+    measurers.map((measure) =>
+      work(measure).catch((reason: unknown) => {
+        waiting.length = 0; // the others end with what they have begun
+        throw reason;
+      }),
+    ),
+  );
+  const failed = ends.find((end) => end.status === 'rejected');
+  if (failed !== undefined) throw failed.reason;
+  return measured;
 };
+
+/** One measure of one subject, [prompts][layers][heads]; empty where it is not measured. */
+const tableOf = (
+  measured: readonly (readonly SubjectMeasures[])[],
+  subject: number,
+  column: FirstColumn,
+  measure: StudyMeasure,
+): HeadTable[] =>
+  measured.flatMap((subjects) => {
+    const heads = subjects[subject]?.[column][measure];
+    return heads === undefined ? [] : [heads];
+  });
+
+/** Measures whole maps, from wherever they come. All subjects go through the layers side by side: two layers of each are the most that is held. */
+export const mapMeasurer =
+  (subjects: readonly { readonly name: string; readonly maps: MapSource }[]): MeasurePrompt =>
+  async (prompt) => {
+    const walks = subjects.map(({ maps }) => maps(prompt)[Symbol.asyncIterator]());
+    const previous: Partial<Record<FirstColumn, AttentionMaps>>[] = subjects.map(() => ({}));
+    const measured = subjects.map(() => ({ with: {} as MutableTables, without: {} as MutableTables }));
+    try {
+      for (;;) {
+        const steps = [];
+        for (const walk of walks) steps.push(await walk.next());
+        if (steps.every(({ done }) => done === true)) return measured;
+        let base: Record<FirstColumn, AttentionMaps> | undefined;
+        for (const [index, step] of steps.entries()) {
+          if (step.done === true) throw new ShapeError(`${subjects[index]?.name ?? ''} has fewer layers than another subject`);
+          const both = { with: step.value, without: withoutFirstToken(step.value) };
+          for (const column of ['with', 'without'] as const) {
+            for (const [measure, heads] of measuresOf(both[column], previous[index]?.[column], base?.[column])) {
+              const tables = measured[index]?.[column] ?? {};
+              tables[measure] = [...(tables[measure] ?? []), heads];
+            }
+          }
+          previous[index] = both;
+          base ??= both;
+        }
+      }
+    } finally {
+      for (const walk of walks) await walk.return?.();
+    }
+  };
+
+type MutableTables = Partial<Record<StudyMeasure, number[][]>>;
 
 /** By measure, one value a head. */
 const measuresOf = (
@@ -154,17 +189,9 @@ const measuresOf = (
   ];
 };
 
-/** The first layer of a prompt begins a new row of the table. */
-const addLayer = (tables: Collected[FirstColumn], measure: StudyMeasure, values: readonly number[], isFirst: boolean): void => {
-  const table = tables.get(measure) ?? [];
-  tables.set(measure, table);
-  if (isFirst) table.push([]);
-  table.at(-1)?.push([...values]);
-};
-
 const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
 
-const summariseMeasure = (table: readonly (readonly (readonly number[])[])[], drawCount: number, label: string): MeasureSummary => {
+const summariseMeasure = (table: readonly HeadTable[], drawCount: number, label: string): MeasureSummary => {
   const layerCount = table[0]?.length ?? 0;
   const layers = Array.from({ length: layerCount }, (_, layer) => {
     const perPrompt = table.map((layersOfPrompt) => mean(layersOfPrompt[layer] ?? []));
@@ -186,12 +213,17 @@ const intervalOver = (values: readonly number[], drawCount: number, label: strin
   return bootstrapInterval(values.length, statistic, randomFrom(0, 'attention', label), { drawCount });
 };
 
-const changedHeads = (names: readonly string[], collected: readonly Collected[], count: number, drawCount: number): ChangedHead[] => {
+const changedHeads = (
+  names: readonly string[],
+  measured: readonly (readonly SubjectMeasures[])[],
+  count: number,
+  drawCount: number,
+): ChangedHead[] => {
   const all = names.flatMap((subject, index) => {
-    const table = collected[index]?.without.get('similarityToBase');
-    return (table?.[0] ?? []).flatMap((heads, layer) =>
+    const table = tableOf(measured, index, 'without', 'similarityToBase');
+    return (table[0] ?? []).flatMap((heads, layer) =>
       heads.map((_, head) => {
-        const changes = (table ?? []).map((layersOfPrompt) => 1 - (layersOfPrompt[layer]?.[head] ?? Number.NaN));
+        const changes = table.map((layersOfPrompt) => 1 - (layersOfPrompt[layer]?.[head] ?? Number.NaN));
         return { subject, layer, head, changes, change: mean(changes) };
       }),
     );

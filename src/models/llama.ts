@@ -86,6 +86,7 @@ const forward = (config: LlamaConfig, scope: Scope, tokens: Value, options: Forw
       reshape(transpose(mixed, [0, 2, 1, 3]), [batch * sequence, config.headCount * config.headWidth]),
     );
     options.tap?.(`hidden.${layer + 1}`, hidden);
+    hidden = options.betweenLayers?.(hidden, layer) ?? hidden;
   }
   return { hidden, keyValues };
 };

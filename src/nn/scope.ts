@@ -12,6 +12,11 @@ export interface AdapterScope {
   readonly rank: number;
   readonly alpha: number;
   readonly targets: ReadonlySet<string>;
+  /**
+   * Several adapters side by side: the rows are so many equal parts, each put through its own A and B, [adapters, rank, inputs] and
+   * [adapters, outputs, rank]. Absent: one adapter for all rows.
+   */
+  readonly adapterCount?: number;
   /** Multiplies the adapter's input while training: 0 or 1/(1−p), [rows, inputs]; absent: no dropout. */
   dropoutMask?(module: string, shape: readonly number[]): Value;
 }
