@@ -10,8 +10,8 @@ const root = join(import.meta.dirname, '..');
 
 /** From the bottom up: a file imports from its own folder and from those before it. `src/index.ts` stands above all but the command line. */
 const folderOrder = [
-  ...['base', 'graph', 'ops', 'autodiff', 'onnx', 'runtime', 'nn', 'losses', 'optim', 'weights', 'models', 'text', 'engines', 'tasks'],
-  ...['priming', 'teachers', 'responses', 'config', 'run-folder', 'evaluation', 'report', 'methods', 'inspection', 'cli'],
+  ...['base', 'graph', 'ops', 'autodiff', 'onnx', 'runtime', 'nn', 'losses', 'optim', 'weights', 'data', 'models', 'text', 'engines'],
+  ...['tasks', 'priming', 'teachers', 'responses', 'config', 'run-folder', 'evaluation', 'report', 'methods', 'inspection', 'cli'],
 ];
 
 const sources = readSources('src');

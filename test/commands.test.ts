@@ -174,7 +174,7 @@ describe('generate', () => {
     for (const [line, message] of [
       [{ promt: 'x' }, /bad\.jsonl:2: expected "messages" or "prompt".* Did you mean "prompt"\?/],
       [{ messages: [{ role: 'robot', content: 'x' }] }, /bad\.jsonl:2: not a prompt: .*role/],
-      [{ id: 'first', prompt: 'x' }, /bad\.jsonl:2: the id "first" was used in line 1 already/],
+      [{ id: 'first', prompt: 'x' }, /bad\.jsonl:2: the id "first" was used at .*:1 already/],
       [{ prompt: 'x'.repeat(2000) }, /bad\.jsonl:2: the prompt has \d+ tokens and 256 more are wanted; the model's context holds 1024/],
     ] as const) {
       write('bad.jsonl', [{ id: 'first', prompt: 'fine' }, line]);

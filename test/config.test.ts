@@ -245,7 +245,12 @@ describe('a train config', () => {
 
   it('gets its defaults', () => {
     const { config } = train(text);
-    assert.deepEqual(config.data, { train: join(folder, 'chats.jsonl'), turns: 'all' });
+    assert.deepEqual(config.data, {
+      train: join(folder, 'chats.jsonl'),
+      splits: { train: 'train', development: 'validation', evaluation: 'test' },
+      fields: { messages: 'messages', prompt: 'prompt', completion: 'completion' },
+      turns: 'all',
+    });
     assert.deepEqual(config.student, { model: join(folder, 'm'), initialisation: 'random', parameters: { kind: 'all' } });
     assert.equal(config.seed, 0);
   });

@@ -183,6 +183,11 @@ describe('retort train', () => {
     await writeFile(join(root, 'evaluation.jsonl'), lines([{ question: asked }]));
     await writeFile(join(root, 'development.jsonl'), lines([chat(asked, '1572')]));
     const parsed = training.map((value, index) => parseTrainingLine(value, `train.jsonl:${index + 1}`));
+    const names = {
+      splits: { train: 'train', development: 'validation', evaluation: 'test' },
+      fields: { messages: 'messages', prompt: 'prompt', completion: 'completion' },
+      turns: 'all' as const,
+    };
     const curation = {
       decontamination: { action: 'drop' as const, wordCount: 13 },
       duplicates: { action: 'drop' as const, similarity: 0.8 },
@@ -190,7 +195,7 @@ describe('retort train', () => {
     for (const name of ['evaluation', 'development'] as const) {
       const said: string[] = [];
       const output = join(root, `trained-${name}`);
-      const data = { train: 'train.jsonl', turns: 'all' as const, [name]: join(root, `${name}.jsonl`) };
+      const data = { train: 'train.jsonl', ...names, [name]: join(root, `${name}.jsonl`) };
       const left = await curatedLines(parsed, { data, curation, output }, { say: (line) => said.push(line) });
       assert.deepEqual(
         left.map(({ where }) => where),
@@ -208,7 +213,7 @@ describe('retort train', () => {
     await assert.rejects(
       curatedLines(
         parsed.slice(1, 2),
-        { data: { train: '', turns: 'all', evaluation: join(root, 'evaluation.jsonl') }, curation, output: root },
+        { data: { train: '', ...names, evaluation: join(root, 'evaluation.jsonl') }, curation, output: root },
         {},
       ),
       /1 of 1 training questions are evaluation questions/,

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
-/** A hub of one repository on the loopback: the API that downloads use, and a second server to which large files are redirected. */
+/** A hub of one repository, model or data set, on the loopback: the API that downloads use, and a second server to which large files are redirected. */
 export interface FakeHub {
   readonly url: string;
   readonly commit: string;
@@ -89,10 +89,11 @@ export const startFakeHub = async (name: string, files: Readonly<Record<string, 
     const revision = path.match(/\/(?:revision|tree|resolve)\/([^/]+)/)?.[1];
     const isKnown = path.includes(name) && revision !== undefined && ['main', 'v1', commit].includes(revision);
     if (!isKnown) return json(response, 404, { error: 'Repository not found' });
-    if (path.startsWith('/api/models/') && path.includes('/revision/')) {
+    const isApi = /^\/api\/(?:models|datasets)\//.test(path);
+    if (isApi && path.includes('/revision/')) {
       return json(response, 200, { _id: '1', id: name, private: false, gated: false, lastModified: '2026-01-01', sha: commit });
     }
-    if (path.startsWith('/api/models/')) {
+    if (isApi) {
       const entries = [...contents].map(([file, bytes]) => ({
         ...{ type: 'file', path: file, size: bytes.length, oid: bytes.length < 1000 ? gitHash(bytes) : 'a'.repeat(40) },
         ...(bytes.length < 1000 ? {} : { lfs: { oid: sha256(bytes), size: bytes.length, pointerSize: 130 } }),

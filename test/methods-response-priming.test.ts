@@ -121,7 +121,7 @@ describe('a run with a local teacher', () => {
   it('trains all arms on the same questions under the same prompts, and no student ever sees a priming', async () => {
     const { config: parsed } = readConfig(parseRunConfig, config, {});
     const folderOfRun = await openRun(folder);
-    const { task, train } = await questionsOf(parsed.task);
+    const { task, train } = await questionsOf(parsed.task, {});
     const text = await loadModelText(join(root, 'student'));
     const { stages } = await folderOfRun.manifest();
     const collected = new Map(
@@ -190,7 +190,7 @@ describe('a run with a local teacher', () => {
 
   it('measures as untouched what the base model answers without any adapter', async () => {
     const { config: parsed } = readConfig(parseRunConfig, config, {});
-    const { task, openTest } = await questionsOf(parsed.task);
+    const { task, openTest } = await questionsOf(parsed.task, {});
     const model = await openLocalModel({ model: join(root, 'student'), threadCount: 1 }, { resolveModel: async (path) => path });
     try {
       const { answers, likelihoods } = await evaluateModel({

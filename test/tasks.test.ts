@@ -117,6 +117,6 @@ describe('reading examples', () => {
     const file = join(folder, 'ids.jsonl');
     await writeFile(file, lines({ ask: 'a', reply: 'b', id: 'x' }, { ask: 'c', reply: 'd', id: 'x' }));
     const task = jsonlTask({ ...options, fields: { ...options.fields, id: 'id' } });
-    await assert.rejects(readExamples(task, file, 'train'), /ids\.jsonl:2: the id "x" was used in line 1 already/);
+    await assert.rejects(readExamples(task, file, 'train'), /ids\.jsonl:2: the id "x" was used at .*ids\.jsonl:1 already/);
   });
 });

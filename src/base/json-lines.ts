@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer';
 import { type FileHandle, open } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { InternalError, messageOf, UserError } from './errors.ts';
@@ -19,6 +20,15 @@ export interface TornLine {
 export interface ReadJsonLinesOptions {
   /** Told of a torn last line, which is otherwise left out. Pass `refuseTornLine(path)` for files that are not written by `appendJsonLines`. */
   readonly onTorn?: (torn: TornLine) => void;
+  /** Opens the bytes, where they do not lie in a file at the path. */
+  readonly open?: () => Promise<ReadableBytes>;
+}
+
+/** Bytes that are read from the first to the last. */
+export interface ReadableBytes {
+  /** Fills a beginning of `target` and returns its length; 0 at the end. */
+  read(target: Uint8Array): Promise<number>;
+  close(): Promise<void>;
 }
 
 /**
@@ -26,7 +36,8 @@ export interface ReadJsonLinesOptions {
  * last line without a newline that is not JSON is torn: reported, not thrown. Any other line that is not JSON throws with its number.
  */
 export async function* readJsonLines(path: string, options: ReadJsonLinesOptions = {}): AsyncGenerator<JsonLine> {
-  for await (const { line, text, isTerminated } of readTextLines(path)) {
+  for await (const { line, text, isTerminated, isUtf8: isText } of readTextLines(path, options.open)) {
+    if (isTerminated && !isText) throw new UserError(`${path}:${line}: not UTF-8. Save the file in this encoding.`);
     if (text.trim() === '') continue;
     if (!isTerminated && !isJson(text)) {
       options.onTorn?.({ line, excerpt: excerptOf(text) });
@@ -226,15 +237,15 @@ export interface ByteLine {
 }
 
 /** The lines of a file as bytes, a chunk in memory at a time: a chunk may end in the middle of a character, never of a newline. */
-export async function* readByteLines(path: string): AsyncGenerator<ByteLine> {
-  const file = await openForReading(path);
+export async function* readByteLines(path: string, open = () => openForReading(path)): AsyncGenerator<ByteLine> {
+  const file = await open();
   // One buffer for the whole file: a stream's chunks of a large one pile up faster than they are collected.
   const chunk = Buffer.allocUnsafe(1 << 18);
   let line = 0;
   let pieces: Buffer[] = [];
   try {
     for (;;) {
-      const { bytesRead } = await file.read(chunk, 0, chunk.length);
+      const bytesRead = await file.read(chunk);
       if (bytesRead === 0) break;
       let start = 0;
       for (let end = chunk.indexOf(0x0a); end >= 0 && end < bytesRead; end = chunk.indexOf(0x0a, start)) {
@@ -254,9 +265,10 @@ export async function* readByteLines(path: string): AsyncGenerator<ByteLine> {
   if (pieces.length > 0) yield { line: ++line, bytes: Buffer.concat(pieces), isTerminated: false };
 }
 
-const openForReading = async (path: string): Promise<FileHandle> => {
+const openForReading = async (path: string): Promise<ReadableBytes> => {
   try {
-    return await open(path, 'r');
+    const handle = await open(path, 'r');
+    return { read: async (target) => (await handle.read(target)).bytesRead, close: () => handle.close() };
   } catch (thrown) {
     if (hasCode(thrown, 'ENOENT')) throw new UserError(`No file at ${path}. Check the path.`);
     throw thrown;
@@ -267,12 +279,13 @@ interface TextLine {
   readonly line: number;
   readonly text: string;
   readonly isTerminated: boolean;
+  readonly isUtf8: boolean;
 }
 
-async function* readTextLines(path: string): AsyncGenerator<TextLine> {
-  for await (const { line, bytes, isTerminated } of readByteLines(path)) {
+async function* readTextLines(path: string, open?: () => Promise<ReadableBytes>): AsyncGenerator<TextLine> {
+  for await (const { line, bytes, isTerminated } of readByteLines(path, open)) {
     const text = bytes.toString('utf8');
-    yield { line, text: line === 1 && text.startsWith('\uFEFF') ? text.slice(1) : text, isTerminated };
+    yield { line, text: line === 1 && text.startsWith('\uFEFF') ? text.slice(1) : text, isTerminated, isUtf8: isUtf8(bytes) };
   }
 }
 

@@ -14,6 +14,10 @@ export const stageOptions = ({ terminal, options, progress, signal }: CommandCon
   workingFolder: terminal.workingFolder,
 });
 
+/** Data as they are named on the command line: a file or folder from where the command is given, or a data set on the hub. */
+export const dataArgument = (text: string, workingFolder: string): string =>
+  text.startsWith('hub:') ? text : resolve(workingFolder, text);
+
 /** A model as it is named on the command line: a folder or file from where the command is given, or a repository on the hub. */
 export const modelArgument = (text: string, workingFolder: string): string => {
   const path = resolve(workingFolder, text);

@@ -1,6 +1,6 @@
 import { resolve } from 'node:path';
 import { z } from 'zod';
-import { parseHubReference } from '../weights/hub-reference.ts';
+import { parseHubDataReference, parseHubReference } from '../weights/hub-reference.ts';
 import type { ConfigContext } from './config-context.ts';
 
 /**
@@ -13,6 +13,21 @@ export const pathText = (context: ConfigContext, description: string) =>
     .min(1)
     .describe(`${description} Relative to this file; \${NAME} stands for an environment variable.`)
     .transform((text, issues) => resolvePath(context, text, issues));
+
+/** Data: a file, a folder, or `hub:owner/name` of a data set on the hub. */
+export const dataText = (context: ConfigContext, description: string) =>
+  z
+    .string()
+    .min(1)
+    .describe(
+      `${description} A file (.jsonl, .json, .csv, .tsv, .parquet) or a folder of them, relative to this file (\${NAME} stands for an environment variable), or hub:owner/name, hub:owner/name/subset, hub:owner/name/file@revision of a data set on the Hugging Face hub.`,
+    )
+    .transform((text, issues) => {
+      if (!text.startsWith('hub:')) return resolvePath(context, text, issues);
+      if (parseHubDataReference(text) === undefined)
+        issues.addIssue({ code: 'custom', message: 'expected hub:owner/name, with /subset or /file and @revision where wanted' });
+      return text;
+    });
 
 /** A model: a folder, a .gguf file, or `owner/name` on the hub, `hub:owner/name@revision` in full. */
 export const modelText = (context: ConfigContext, description: string) =>

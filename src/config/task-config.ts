@@ -1,10 +1,11 @@
 import { z } from 'zod';
 import type { ConfigContext } from './config-context.ts';
-import { pathText } from './path-text.ts';
+import { dataText } from './path-text.ts';
 
-const splitSchema = (description: string) =>
+const splitSchema = (name: 'train' | 'test', description: string) =>
   z
     .strictObject({
+      split: z.string().min(1).exactOptional().describe(`What the data call this split, in a folder or on the hub; without it, ${name}.`),
       limit: z.int().min(1).exactOptional().describe('The first so many questions; without it, all.'),
       skip: z.int().min(0).default(0).describe('Questions left out before the first.'),
     })
@@ -15,9 +16,9 @@ const developmentSchema = z
   .describe('Questions of the training split that follow those trained on: for the evaluation loss, and to choose settings by.');
 
 const splits = {
-  train: splitSchema('Questions that the teacher answers and the student is trained on.').prefault({}),
+  train: splitSchema('train', 'Questions that the teacher answers and the student is trained on.').prefault({}),
   development: developmentSchema.prefault({}),
-  test: splitSchema('Questions on which students are measured.').prefault({}),
+  test: splitSchema('test', 'Questions on which students are measured.').prefault({}),
 };
 
 /** What is learnt, and from which questions. */
@@ -27,7 +28,7 @@ export const taskSchema = (context: ConfigContext) =>
       z
         .strictObject({
           name: z.literal('gsm8k'),
-          folder: pathText(context, 'The folder with train.jsonl and test.jsonl.'),
+          folder: dataText(context, 'The folder with train.jsonl and test.jsonl, or hub:openai/gsm8k/main.'),
           instruction: instructionSchema,
           ...splits,
         })
@@ -49,8 +50,8 @@ export const taskSchema = (context: ConfigContext) =>
           name: z.literal('jsonl'),
           files: z
             .strictObject({
-              train: pathText(context, 'Training questions, one JSON object a line.'),
-              test: pathText(context, 'Test questions, in the same form.'),
+              train: dataText(context, 'Training questions.'),
+              test: dataText(context, 'Test questions.'),
             })
             .describe('Your own questions.'),
           fields: fieldsSchema.prefault({}),
@@ -58,7 +59,7 @@ export const taskSchema = (context: ConfigContext) =>
           instruction: instructionSchema,
           ...splits,
         })
-        .describe('Your own questions and solutions.'),
+        .describe('Your own questions and solutions: JSON lines, a JSON list, CSV, TSV or Parquet.'),
     ])
     .superRefine((task, issues) => {
       if (task.name === 'word-problems' && task.mostSteps < task.fewestSteps) {
@@ -79,9 +80,9 @@ const fieldsSchema = z
     question: z.string().min(1).default('question'),
     answer: z.string().min(1).default('answer').describe('The final answer alone.'),
     solution: z.string().min(1).exactOptional().describe('A worked solution to learn from; without it, the answer.'),
-    id: z.string().min(1).exactOptional().describe('Unique ids; without it, they are made from the line numbers.'),
+    id: z.string().min(1).exactOptional().describe('Unique ids; without it, they are made from the place in the data.'),
   })
-  .describe('What the keys of your lines are called.');
+  .describe('What your columns (keys) are called.');
 
 const scorerSchema = z
   .discriminatedUnion('kind', [

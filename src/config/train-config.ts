@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { ConfigContext } from './config-context.ts';
 import { curationSettings, trainCurationSchema } from './curation-section.ts';
-import { pathText } from './path-text.ts';
+import { dataText, pathText } from './path-text.ts';
 import { studentSchema } from './student-config.ts';
 import { engineSchema, trainingSchema } from './training-config.ts';
 
@@ -12,14 +12,16 @@ export const trainSchema = (context: ConfigContext) =>
       $schema: z.string().exactOptional(),
       data: z
         .strictObject({
-          train: pathText(context, 'JSON lines: {"messages": [{role, content}, …]}, or {"prompt", "completion"}.'),
-          development: pathText(context, 'The same, for the evaluation loss.').exactOptional(),
-          evaluation: pathText(
+          train: dataText(context, 'Rows {"messages": [{role, content}, …]}, or {"prompt", "completion"}.'),
+          development: dataText(context, 'The same, for the evaluation loss.').exactOptional(),
+          evaluation: dataText(
             context,
             'What the model will be measured on, in the same form or as {"question"}: nothing is learnt from rows that share words with it.',
           ).exactOptional(),
+          splits: splitsSchema.prefault({}),
+          fields: fieldsSchema.prefault({}),
           turns: z.enum(['all', 'last']).default('all').describe("Which of a conversation's assistant turns are learnt."),
-          limit: z.int().min(1).exactOptional().describe('The first so many lines; without it, all.'),
+          limit: z.int().min(1).exactOptional().describe('The first so many rows; without it, all.'),
         })
         .describe('What is learnt.'),
       student: studentSchema(context),
@@ -42,5 +44,21 @@ export const trainSchema = (context: ConfigContext) =>
       });
     })
     .transform(({ $schema: _, ...config }) => ({ ...config, curation: curationSettings(config.curation, false) }));
+
+const splitsSchema = z
+  .strictObject({
+    train: z.string().min(1).default('train'),
+    development: z.string().min(1).default('validation'),
+    evaluation: z.string().min(1).default('test'),
+  })
+  .describe('What the data call these splits, in a folder or on the hub.');
+
+const fieldsSchema = z
+  .strictObject({
+    messages: z.string().min(1).default('messages'),
+    prompt: z.string().min(1).default('prompt'),
+    completion: z.string().min(1).default('completion'),
+  })
+  .describe('What your columns (keys) are called.');
 
 export type TrainConfig = z.output<ReturnType<typeof trainSchema>>;

@@ -1,8 +1,11 @@
 import { existsSync } from 'node:fs';
 import { z } from 'zod';
 import { nearestName, UserError } from '../base/errors.ts';
-import { appendJsonLines, readJsonLines, refuseTornLine } from '../base/json-lines.ts';
+import { appendJsonLines, readJsonLines } from '../base/json-lines.ts';
 import { randomFrom } from '../base/random.ts';
+import { withoutEmpty } from '../data/data-row.ts';
+import type { DataAccess } from '../data/open-data.ts';
+import { readRows } from '../data/read-rows.ts';
 import type { AnswerSampling } from '../evaluation/answerer.ts';
 import { hashOf } from '../run-folder/compare-configs.ts';
 import type { ChatMessage } from '../text/chat-message.ts';
@@ -33,8 +36,11 @@ export interface Completion {
 
 export interface GenerateOptions {
   readonly model: LocalModel;
-  /** JSON lines: {"messages": […]} or {"prompt": "raw text"}, each with an `id` if wanted; with "completion" to have that one scored. */
+  /** Rows {"messages": […]} or {"prompt": "raw text"}, each with an `id` if wanted; with "completion" to have that one scored. */
   readonly input: string;
+  /** What the split is called, where the input is a folder or on the hub; `test` when absent. */
+  readonly split?: string;
+  readonly access?: DataAccess;
   /** Completions are appended here as they come; a call that finds some of them continues. */
   readonly output: string;
   readonly sampling: AnswerSampling;
@@ -56,8 +62,8 @@ export interface GenerateReport {
 
 /** Completes (or scores) every prompt of a file. Each has a random stream that follows from the seed and its id alone. */
 export const generate = async (options: GenerateOptions): Promise<GenerateReport> => {
-  const { model, input, output, sampling, logProbabilities, batchSize, onProgress, signal } = options;
-  const planned = (await readPrompts(input)).map((prompt) => plan(prompt, model, sampling, logProbabilities));
+  const { model, input, split, access, output, sampling, logProbabilities, batchSize, onProgress, signal } = options;
+  const planned = (await readPrompts(input, split, access)).map((prompt) => plan(prompt, model, sampling, logProbabilities));
   const done = await readDone(output, new Map(planned.map(({ prompt, requestHash }) => [prompt.id, requestHash])));
   const open = planned.filter(({ prompt }) => !done.has(prompt.id));
   const appender = await appendJsonLines(output);
@@ -182,19 +188,18 @@ const promptSchema = z.looseObject({
   completion: z.string().optional(),
 });
 
-/** The prompts of a file. Errors name file and line. Ids that are not given are the lines' numbers. */
-export const readPrompts = async (file: string): Promise<Prompt[]> => {
+/** The prompts of data in any form that `readRows` reads. Errors name file and line. Ids that are not given are the lines' numbers. */
+export const readPrompts = async (source: string, split = 'test', access?: DataAccess): Promise<Prompt[]> => {
   const prompts: Prompt[] = [];
-  const lineOf = new Map<string, number>();
-  for await (const { line, value } of readJsonLines(file, { onTorn: refuseTornLine(file) })) {
-    const where = `${file}:${line}`;
-    const parsed = promptSchema.safeParse(value);
+  const placeOf = new Map<string, string>();
+  for await (const { where, number, value } of readRows(source, { split, what: 'generating', access })) {
+    const parsed = promptSchema.safeParse(withoutEmpty(value));
     if (!parsed.success) throw new UserError(`${where}: not a prompt: ${z.prettifyError(parsed.error).replaceAll('\n', ' ')}`);
     const { messages, prompt, completion } = parsed.data;
-    const id = String(parsed.data.id ?? line);
-    const earlier = lineOf.get(id);
-    if (earlier !== undefined) throw new UserError(`${where}: the id "${id}" was used in line ${earlier} already. Ids must be unique.`);
-    lineOf.set(id, line);
+    const id = String(parsed.data.id ?? number);
+    const earlier = placeOf.get(id);
+    if (earlier !== undefined) throw new UserError(`${where}: the id "${id}" was used at ${earlier} already. Ids must be unique.`);
+    placeOf.set(id, where);
     if ((messages === undefined) === (prompt === undefined)) {
       const keys = Object.keys(parsed.data);
       const near = keys.flatMap((key) => nearestName(key, ['messages', 'prompt']) ?? [])[0];
@@ -205,7 +210,7 @@ export const readPrompts = async (file: string): Promise<Prompt[]> => {
     }
     prompts.push(messages !== undefined ? { id, where, messages, completion } : { id, where, prompt: prompt ?? '', completion });
   }
-  if (prompts.length === 0) throw new UserError(`${file} has no prompts.`);
+  if (prompts.length === 0) throw new UserError(`${source} has no prompts.`);
   return prompts;
 };
 

@@ -28,8 +28,8 @@ export interface PromptPreview {
 }
 
 /** What `retort collect --dry-run` does: the first prompts of every arm that a teacher answers. Nobody is asked. */
-export const previewPrompts = async (config: RunConfig, count: number): Promise<PromptPreview[]> => {
-  const questions = await questionsOf(config.task);
+export const previewPrompts = async (config: RunConfig, count: number, surroundings: Surroundings): Promise<PromptPreview[]> => {
+  const questions = await questionsOf(config.task, surroundings);
   const { task } = questions;
   const { train } = await curateQuestions(questions, config);
   return primedArms(config).map(({ name, strategy }) => ({
@@ -60,7 +60,7 @@ export interface RunEstimate {
  */
 export const estimateRun = async (options: RunOptions, surroundings: Surroundings, sampleCount: number): Promise<RunEstimate> => {
   const { config, folder } = options;
-  const questions = await questionsOf(config.task);
+  const questions = await questionsOf(config.task, surroundings);
   const { task } = questions;
   const lock = await lockFolder(folder);
   const runTeacherOf = runTeacher(config, surroundings);

@@ -1,4 +1,5 @@
 import type { TaskConfig } from '../config/task-config.ts';
+import type { DataAccess } from '../data/open-data.ts';
 import { type Example, generateWordProblems, jsonlTask, readExamples, type Task, tasks } from '../tasks/index.ts';
 
 /** A task and the questions that a run uses of it. Development questions belong to the training split and are never trained on. */
@@ -11,7 +12,7 @@ export interface Questions {
 }
 
 /** The questions that a config means. */
-export const questionsOf = async (config: TaskConfig): Promise<Questions> => {
+export const questionsOf = async (config: TaskConfig, access: DataAccess = {}): Promise<Questions> => {
   const task = withInstruction(taskOf(config), config.instruction);
   if (config.name === 'word-problems') {
     const { train, development, test, seed, fewestSteps, mostSteps } = config;
@@ -26,7 +27,12 @@ export const questionsOf = async (config: TaskConfig): Promise<Questions> => {
   const paths = config.name === 'gsm8k' ? { train: config.folder, test: config.folder } : config.files;
   const { train, development, test } = config;
   const read = (split: 'train' | 'test', limit: number | undefined, skip: number) =>
-    readExamples(task, paths[split], split, { skip, ...(limit !== undefined && { limit }) });
+    readExamples(task, paths[split], split, {
+      skip,
+      dataSplit: config[split].split ?? split,
+      access,
+      ...(limit !== undefined && { limit }),
+    });
   return {
     task,
     train: await read('train', train.limit, train.skip),

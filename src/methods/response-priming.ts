@@ -27,7 +27,7 @@ export type { RunOptions } from './run-plan.ts';
  */
 export const runResponsePriming = async (options: RunOptions, surroundings: Surroundings): Promise<RunSummary> => {
   const { config, folder } = options;
-  const questions = await questionsOf(config.task);
+  const questions = await questionsOf(config.task, surroundings);
   const { task } = questions;
   const lock = await lockFolder(folder);
   const teacher = runTeacher(config, surroundings);
@@ -81,7 +81,7 @@ export const runResponsePriming = async (options: RunOptions, surroundings: Surr
 /** The first step by itself, in the run's own folder: `runResponsePriming` goes on from there. */
 export const collectForRun = async (options: RunOptions, surroundings: Surroundings): Promise<RunSummary> => {
   const { config, folder } = options;
-  const questions = await questionsOf(config.task);
+  const questions = await questionsOf(config.task, surroundings);
   const { task } = questions;
   const lock = await lockFolder(folder);
   const teacher = runTeacher(config, surroundings);

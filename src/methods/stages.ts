@@ -62,7 +62,7 @@ export const run = async (configFile: string, options: StageOptions = {}): Promi
 export const planRun = async (configFile: string, options: StageOptions = {}): Promise<StudyPlan> => {
   const { config } = runOptions(configFile, options);
   const { task, seeds, comparison } = config;
-  const questionCount = task.test.limit ?? (await (await questionsOf(task)).openTest()).length;
+  const questionCount = task.test.limit ?? (await (await questionsOf(task, await surroundingsOf(options))).openTest()).length;
   return planStudy({ questionCount, seedCount: seeds.length, comparedCount: comparison.compared.length });
 };
 
@@ -74,7 +74,7 @@ export const collect = async (configFile: string, options: StageOptions = {}): P
 
 /** What `retort collect --dry-run` does: the first prompts as the teacher will see them. Nobody is asked. */
 export const previewCollection = async (configFile: string, count: number, options: StageOptions = {}): Promise<PromptPreview[]> =>
-  previewPrompts(runOptions(configFile, options).config, count);
+  previewPrompts(runOptions(configFile, options).config, count, await surroundingsOf(options));
 
 /** What `retort collect --estimate` does: buys a few answers, which are kept, and reckons what the rest will cost. */
 export const estimateCollection = async (configFile: string, sampleCount: number, options: StageOptions = {}): Promise<RunEstimate> =>

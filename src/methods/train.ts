@@ -8,12 +8,13 @@ import { writeJsonAtomic } from '../base/folders.ts';
 import type { TrainConfig } from '../config/train-config.ts';
 import { hashOf } from '../run-folder/compare-configs.ts';
 import type { ModelText } from '../text/model-text.ts';
-import { readTrainingLines, rowOfLine, type TrainingLine } from '../text/training-lines.ts';
+import { rowOfLine, type TrainingLine } from '../text/training-lines.ts';
 import { type TrainingRows, trainingRows } from '../text/training-rows.ts';
 import { curatedLines } from './curate-lines.ts';
 import { type FineTuneResult, fineTune, removeCheckpoints } from './fine-tune.ts';
 import { openStudent, templateRecord, writeStudent } from './student.ts';
 import type { Surroundings } from './surroundings.ts';
+import { trainingLinesOf } from './training-data.ts';
 
 export interface TrainReport extends FineTuneResult {
   /** The adapter's or model's folder. */
@@ -37,9 +38,10 @@ export const train = async (config: TrainConfig, surroundings: Surroundings): Pr
     const modelPath = await surroundings.resolveModel(config.student.model);
     const student = await openStudent({ config: config.student, engine: config.engine, modelPath, seed });
     try {
-      const lines = await readTrainingLines(data.train, data.limit === undefined ? {} : { limit: data.limit });
-      const rows = rowsOf(data.train, await curatedLines(lines, config, surroundings), config, student.text);
-      const developmentRows = data.development === undefined ? undefined : await rowsOfFile(data.development, config, student.text);
+      const lines = await curatedLines(await trainingLinesOf('train', config, surroundings, data.limit), config, surroundings);
+      const rows = rowsOf(data.train, lines, config, student.text);
+      const developmentLines = await trainingLinesOf('development', config, surroundings, data.limit);
+      const developmentRows = data.development === undefined ? undefined : rowsOf(data.development, developmentLines, config, student.text);
       const key = hashOf({
         base: student.baseHash,
         student: { ...config.student, model: student.baseHash },
@@ -103,20 +105,15 @@ const checkFree = async (output: string, checkpoints: string): Promise<void> => 
   );
 };
 
-const rowsOfFile = async (file: string, config: TrainConfig, text: ModelText): Promise<TrainingRows<unknown>> => {
-  const { limit } = config.data;
-  return rowsOf(file, await readTrainingLines(file, limit === undefined ? {} : { limit }), config, text);
-};
-
 const rowsOf = (
-  file: string,
+  source: string,
   lines: readonly TrainingLine[],
   { data, training }: TrainConfig,
   text: ModelText,
 ): TrainingRows<TrainingLine> => {
   const { maximumLength } = training;
   const makeRow = (line: TrainingLine) => rowOfLine(text.template, text.tokenizer, line, { maximumLength, turns: data.turns });
-  return trainingRows(lines, makeRow, { maximumLength, keepTruncated: false, what: file });
+  return trainingRows(lines, makeRow, { maximumLength, keepTruncated: false, what: source });
 };
 
 const reportRows = ({ rows, dropped, rewrittenCount }: TrainingRows<unknown>, { say }: Surroundings): void => {

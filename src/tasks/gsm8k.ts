@@ -12,6 +12,7 @@ export const gsm8k: Task = {
   name: 'gsm8k',
   instruction:
     'Work out the answer step by step. The last line of your reply must be #### followed by the final number alone, for example:\n#### 42',
+  columns: ['question', 'answer'],
   parseExample: (value, { split, index, where }) => {
     const line = objectOf(value, where);
     const question = stringField(line, 'question', where).trim();

@@ -3,7 +3,7 @@ import { objectOf, optionalStringField, stringField } from './data-line.ts';
 import { scoreNumber } from './number-scores.ts';
 import type { AnswerScore, Task } from './task.ts';
 
-/** A task of the user's own, one JSON object a line. */
+/** A task of the user's own: rows of whatever `readRows` reads. */
 export interface JsonlTaskOptions {
   readonly name: string;
   /** Told to teacher and student alike; '' for nothing. */
@@ -36,6 +36,7 @@ export const jsonlTask = (options: JsonlTaskOptions): Task => {
   return {
     name,
     instruction,
+    columns: Object.values(fields),
     parseExample: (value, { split, index, where }) => {
       const line = objectOf(value, where);
       const gold = stringField(line, fields.answer, where).trim();

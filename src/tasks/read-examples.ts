@@ -1,7 +1,6 @@
-import { stat } from 'node:fs/promises';
-import { join } from 'node:path';
 import { UserError } from '../base/errors.ts';
-import { readJsonLines, refuseTornLine } from '../base/json-lines.ts';
+import type { DataAccess } from '../data/open-data.ts';
+import { readRows } from '../data/read-rows.ts';
 import type { Example, Task } from './task.ts';
 
 export interface ReadExamplesOptions {
@@ -9,45 +8,32 @@ export interface ReadExamplesOptions {
   readonly limit?: number;
   /** Leaves out this many first. Ids and their numbering stay as they are. */
   readonly skip?: number;
+  /** What the data call the split; absent: as it is called here. Ids do not change with it. */
+  readonly dataSplit?: string;
+  readonly access?: DataAccess;
 }
 
 /**
- * The examples of a split: of `FOLDER/<split>.jsonl`, or of a file. Errors name file and line: a line that is not JSON, lacks a question or an
- * answer, or repeats an id.
+ * The examples of a split, of data in any form that `readRows` reads. Errors name file and line (row, item): what is no row, lacks a question
+ * or an answer, or repeats an id. No more is read than is asked for.
  */
-export const readExamples = async (task: Task, path: string, split: string, options: ReadExamplesOptions = {}): Promise<Example[]> => {
-  const { limit = Number.POSITIVE_INFINITY, skip = 0 } = options;
-  const file = await dataFile(task, path, split);
+export const readExamples = async (task: Task, source: string, split: string, options: ReadExamplesOptions = {}): Promise<Example[]> => {
+  const { limit = Number.POSITIVE_INFINITY, skip = 0, dataSplit = split, access } = options;
   const examples: Example[] = [];
-  const lineOfId = new Map<string, number>();
+  const placeOfId = new Map<string, string>();
   let index = 0;
-  for await (const { line, value } of readJsonLines(file, { onTorn: refuseTornLine(file) })) {
-    if (examples.length >= limit) break;
-    const where = `${file}:${line}`;
+  for await (const { where, value } of readRows(source, { split: dataSplit, what: `task "${task.name}"`, columns: task.columns, access })) {
     const example = task.parseExample(value, { split, index, where });
     index += 1;
-    const earlier = lineOfId.get(example.id);
-    if (earlier !== undefined)
-      throw new UserError(`${where}: the id "${example.id}" was used in line ${earlier} already. Ids must be unique.`);
-    lineOfId.set(example.id, line);
+    const earlier = placeOfId.get(example.id);
+    if (earlier !== undefined) throw new UserError(`${where}: the id "${example.id}" was used at ${earlier} already. Ids must be unique.`);
+    placeOfId.set(example.id, where);
     if (index > skip) examples.push(example);
+    if (examples.length >= limit) break;
   }
   if (examples.length === 0) {
     const reason = index === 0 ? 'is empty' : `has ${index} examples, and ${skip} are to be skipped`;
-    throw new UserError(`No examples for task "${task.name}": ${file} ${reason}.`);
+    throw new UserError(`No examples for task "${task.name}": ${source} ${reason}.`);
   }
   return examples;
-};
-
-const dataFile = async (task: Task, path: string, split: string): Promise<string> => {
-  const found = await stat(path).catch(() => undefined);
-  if (found === undefined) throw new UserError(`No data for task "${task.name}" at ${path}. Give a folder with ${split}.jsonl, or a file.`);
-  if (!found.isDirectory()) return path;
-  const file = join(path, `${split}.jsonl`);
-  if ((await stat(file).catch(() => undefined)) === undefined) {
-    throw new UserError(
-      `The folder ${path} has no ${split}.jsonl, the split "${split}" of task "${task.name}". Put it there, or give the file itself.`,
-    );
-  }
-  return file;
 };

@@ -3,19 +3,21 @@ export interface Task {
   readonly name: string;
   /** Told to teacher and student alike, in every arm: how the answer must end. '' where nothing need be told. */
   readonly instruction: string;
-  /** Parses one line of the task's data files. A line without an answer is an error that names the place. */
+  /** The only columns that `parseExample` looks at: of a table that has them, no others are read. Absent: it may look at all. */
+  readonly columns?: readonly string[];
+  /** Parses one row of the task's data. A row without an answer is an error that names the place. */
   parseExample(value: unknown, place: ExamplePlace): Example;
   /** Judges the text of an answer against an example. */
   score(answer: string, example: Example): AnswerScore;
 }
 
-/** Where a line of data stands. */
+/** Where a row of data stands. */
 export interface ExamplePlace {
   /** `train` or `test`. */
   readonly split: string;
   /** How many examples come before it in its split. */
   readonly index: number;
-  /** File and line, for errors. */
+  /** File and line, row or item, for errors. */
   readonly where: string;
 }
 

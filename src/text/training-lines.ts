@@ -1,6 +1,8 @@
 import { z } from 'zod';
 import { nearestName, UserError } from '../base/errors.ts';
-import { readJsonLines, refuseTornLine } from '../base/json-lines.ts';
+import { withoutEmpty } from '../data/data-row.ts';
+import type { DataAccess } from '../data/open-data.ts';
+import { readRows } from '../data/read-rows.ts';
 import type { ChatMessage } from './chat-message.ts';
 import type { ChatTemplate } from './chat-template.ts';
 import type { Tokenizer } from './tokenizer.ts';
@@ -49,15 +51,41 @@ export const parseTrainingLine = (value: unknown, where: string): TrainingLine =
   return { kind: 'conversation', messages: [...prompt, ...completion], promptCount: prompt.length, where };
 };
 
-/** The lines of a JSONL file, at most `limit`. Errors name file and line. */
-export const readTrainingLines = async (path: string, options: { readonly limit?: number } = {}): Promise<TrainingLine[]> => {
+const standardFields = { messages: 'messages', prompt: 'prompt', completion: 'completion' };
+
+export interface ReadTrainingLinesOptions {
+  readonly limit?: number;
+  /** What the split is called; `train` when absent. */
+  readonly split?: string;
+  /** What the columns are called, where it is not so. */
+  readonly fields?: Readonly<Record<'messages' | 'prompt' | 'completion', string>>;
+  readonly access?: DataAccess;
+}
+
+/** The rows of data in any form that `readRows` reads, at most `limit`. Errors name file and line (row, item). */
+export const readTrainingLines = async (source: string, options: ReadTrainingLinesOptions = {}): Promise<TrainingLine[]> => {
+  const { limit = Number.POSITIVE_INFINITY, split = 'train', fields, access } = options;
   const lines: TrainingLine[] = [];
-  for await (const { line, value } of readJsonLines(path, { onTorn: refuseTornLine(path) })) {
-    if (lines.length >= (options.limit ?? Number.POSITIVE_INFINITY)) break;
-    lines.push(parseTrainingLine(value, `${path}:${line}`));
+  for await (const { where, value } of readRows(source, { split, what: 'training', access })) {
+    lines.push(parseTrainingLine(trainingRowValue(value, fields), where));
+    if (lines.length >= limit) break;
   }
-  if (lines.length === 0) throw new UserError(`${path} has no lines to train on.`);
+  if (lines.length === 0) throw new UserError(`${source} has no lines to train on.`);
   return lines;
+};
+
+/** The row for `parseTrainingLine`: each field under the name that it has here, empty cells left out, and a column of that name which means something else, too. */
+export const trainingRowValue = (given: unknown, fields: ReadTrainingLinesOptions['fields'] = standardFields): unknown => {
+  const value = withoutEmpty(given);
+  const others = Object.entries(fields).filter(([name, column]) => name !== column);
+  if (others.length === 0 || typeof value !== 'object' || value === null) return value;
+  const row = new Map<string, unknown>(Object.entries(value));
+  const moved = others.flatMap(([name, column]): [string, unknown][] => (row.has(column) ? [[name, row.get(column)]] : []));
+  for (const [name, column] of others) {
+    row.delete(name);
+    row.delete(column);
+  }
+  return Object.fromEntries([...row, ...moved]);
 };
 
 /** The row of a line: conversations through the template, completions raw. Undefined when `maximumLength` leaves nothing to learn. */

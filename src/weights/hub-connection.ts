@@ -1,6 +1,6 @@
 import { HubApiError } from '@huggingface/hub';
 import { messageOf, UserError } from '../base/errors.ts';
-import { type HubReference, hubReferenceText } from './hub-reference.ts';
+import type { HubRepository } from './hub-reference.ts';
 
 /** Where the hub is, and how to speak to it. */
 export interface HubConnection {
@@ -64,14 +64,15 @@ const isBug = (error: unknown): boolean =>
   error instanceof ReferenceError || error instanceof RangeError || (error instanceof TypeError && error.cause === undefined);
 
 /** What went wrong between us and the hub, in words that say what to do; a bug is handed back as it came. */
-export const hubFailure = (error: unknown, reference: HubReference, connection: HubConnection): unknown => {
-  const text = hubReferenceText(reference);
-  const page = `${connection.url}/${reference.name}`;
+export const hubFailure = (error: unknown, { kind, name, revision }: HubRepository, connection: HubConnection): unknown => {
+  const text = `${name}${revision === 'main' ? '' : `@${revision}`}`;
+  const page = `${connection.url}/${kind === 'dataset' ? 'datasets/' : ''}${name}`;
+  const noun = kind === 'dataset' ? 'data set' : 'model';
   if (error instanceof UserError || isBug(error)) return error;
   if (!(error instanceof HubApiError)) {
     return new HubUnreachableError(
-      `Cannot reach ${connection.url} for the model ${text}: ${reasonOf(error)}. ` +
-        'Without network, give the folder of a model that is on this machine.',
+      `Cannot reach ${connection.url} for the ${noun} ${text}: ${reasonOf(error)}. ` +
+        `Without network, give the folder of a ${noun} that is on this machine.`,
       { cause: error },
     );
   }
@@ -80,9 +81,9 @@ export const hubFailure = (error: unknown, reference: HubReference, connection: 
     case 401:
       return failure(
         connection.hasToken
-          ? `${connection.url} does not accept HF_TOKEN for the model ${text}. Is the token still valid, and may it read ${page}?`
-          : `There is no public model ${text} on ${connection.url}: no such name, or it is private or gated. ` +
-              `Check the spelling at ${page}; for a private or gated model set HF_TOKEN.`,
+          ? `${connection.url} does not accept HF_TOKEN for the ${noun} ${text}. Is the token still valid, and may it read ${page}?`
+          : `There is no public ${noun} ${text} on ${connection.url}: no such name, or it is private or gated. ` +
+              `Check the spelling at ${page}; for a private or gated ${noun} set HF_TOKEN.`,
       );
     case 403:
       return failure(
@@ -90,11 +91,11 @@ export const hubFailure = (error: unknown, reference: HubReference, connection: 
       );
     case 404:
       return failure(
-        `${connection.url} has no model ${reference.name}, or no revision ${reference.revision} of it. Check both at ${page}. ` +
+        `${connection.url} has no ${noun} ${name}, or no revision ${revision} of it. Check both at ${page}. ` +
           `If a folder was meant: there is none called ${text}.`,
       );
     default:
-      return failure(`${connection.url} answered ${error.statusCode} for the model ${text}: ${error.message}`);
+      return failure(`${connection.url} answered ${error.statusCode} for the ${noun} ${text}: ${error.message}`);
   }
 };
 

@@ -1,16 +1,16 @@
 import { readFile, stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { HubApiError, listFiles, modelInfo } from '@huggingface/hub';
 import { z } from 'zod';
 import { systemClock } from '../base/clock.ts';
 import { UserError } from '../base/errors.ts';
 import { FolderInUseError, type FolderLock, lockFolder } from '../base/folder-lock.ts';
 import { pathWithin, writeJsonAtomic } from '../base/folders.ts';
 import { defaultCacheFolder } from './cache-folder.ts';
-import { connectToHub, type HubConnection, HubUnreachableError, hubFailure, isTransient } from './hub-connection.ts';
+import { connectToHub, type HubConnection, HubUnreachableError } from './hub-connection.ts';
 import { type DownloadProgress, downloadHubFile, type HubFile, isDownloaded } from './hub-download.ts';
 import { completeModel, listingOfFolder, neededFiles, shardFiles } from './hub-files.ts';
+import { askForCommit, isCommit, listHubFiles, parseHubListing } from './hub-listing.ts';
 import { type HubReference, hubReferenceText, parseHubReference } from './hub-reference.ts';
 import { huggingFaceCommit, huggingFaceSnapshot } from './hugging-face-cache.ts';
 import { checkModelFiles } from './model-folder.ts';
@@ -111,48 +111,14 @@ const download = async (
   return wanted.gguf === undefined ? folder : join(folder, wanted.gguf);
 };
 
-const isCommit = (revision: string): boolean => /^[0-9a-f]{40}$/.test(revision);
-
 const commitOf = async (reference: HubReference, store: string, connection: HubConnection, options: ResolveOptions): Promise<string> => {
   if (isCommit(reference.revision)) return reference.revision;
-  const { name, revision } = reference;
-  const { url, fetch } = connection;
-  const ask = () => modelInfo({ name, revision, additionalFields: ['sha'], hubUrl: url, fetch });
-  const { sha } = await askHub(reference, connection, options, ask);
-  if (!isCommit(sha)) throw new UserError(`${url} names no commit for ${hubReferenceText(reference)}: it says ${JSON.stringify(sha)}.`);
-  await writeJsonAtomic(revisionPath(store, revision), { commit: sha });
-  return sha;
-};
-
-/** A question to the hub, asked again when it is overloaded. When it cannot be reached at all, waiting would only delay the message. */
-const askHub = async <T>(
-  reference: HubReference,
-  connection: HubConnection,
-  { sleep = systemClock.sleep, signal }: ResolveOptions,
-  ask: () => Promise<T>,
-): Promise<T> => {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return await ask();
-    } catch (error) {
-      signal?.throwIfAborted();
-      if (!(error instanceof HubApiError && isTransient(error)) || attempt === 4) throw hubFailure(error, reference, connection);
-      await sleep(1000 * 2 ** attempt);
-    }
-  }
+  const commit = await askForCommit(reference, connection, options);
+  await writeJsonAtomic(revisionPath(store, reference.revision), { commit });
+  return commit;
 };
 
 const revisionPath = (store: string, revision: string): string => join(store, 'revisions', `${encodeURIComponent(revision)}.json`);
-
-const listingSchema = z.array(
-  z.object({
-    path: z.string(),
-    size: z.number(),
-    oid: z.string().exactOptional(),
-    lfs: z.object({ oid: z.string() }).exactOptional(),
-    xetHash: z.string().exactOptional(),
-  }),
-);
 
 /** Beside the files of a commit lies what the hub lists for it, so that the cache knows what is missing. Commits do not change. */
 const listingName = 'hub-files.json';
@@ -166,27 +132,15 @@ const listingOf = async (
 ): Promise<HubFile[]> => {
   const known = await readListing(folder);
   if (known !== undefined) return known;
-  const files = await askHub(reference, connection, options, () => listHubFiles(reference, commit, connection));
+  const files = await listHubFiles({ ...reference, revision: commit }, connection, options);
   neededFiles(reference, files); // a repository that is no model leaves nothing in the cache
   await writeJsonAtomic(join(folder, listingName), files);
   return files;
 };
 
-const listHubFiles = async (reference: HubReference, commit: string, { url, fetch }: HubConnection): Promise<HubFile[]> => {
-  const files: unknown[] = [];
-  for await (const entry of listFiles({ repo: reference.name, revision: commit, hubUrl: url, fetch })) {
-    if (entry.type === 'file') files.push(entry);
-  }
-  const parsed = listingSchema.safeParse(files);
-  if (parsed.success) return parsed.data;
-  throw new UserError(
-    `${url} lists the files of ${hubReferenceText(reference)} in a way that is not understood: ${z.prettifyError(parsed.error)}`,
-  );
-};
-
 const readListing = async (folder: string): Promise<HubFile[] | undefined> => {
   try {
-    return listingSchema.parse(JSON.parse(await readFile(join(folder, listingName), 'utf8')));
+    return parseHubListing(JSON.parse(await readFile(join(folder, listingName), 'utf8')));
   } catch {
     return undefined; // absent or damaged: it is asked for again
   }

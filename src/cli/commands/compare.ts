@@ -3,9 +3,11 @@ import { type Command, Option } from 'commander';
 import { UserError } from '../../base/errors.ts';
 import { compareAnswers } from '../../evaluation/compare-answers.ts';
 import { type AnswerFile, type AnswerScoring, readAnswerFile } from '../../evaluation/read-answer-file.ts';
+import { surroundingsOf } from '../../methods/stages.ts';
 import { renderComparison } from '../../report/render-comparison.ts';
 import { readExamples, type TaskName, tasks } from '../../tasks/index.ts';
 import { type Act, type CommandContext, printResult } from '../command-context.ts';
+import { dataArgument, stageOptions } from '../stage-options.ts';
 import { reportWidth } from './report.ts';
 
 interface CompareOptions {
@@ -24,7 +26,7 @@ export const addCompare = (program: Command, act: Act): void => {
     .option('--only-common', 'the questions that all files have, where they differ', false)
     .addOption(new Option('--score <rule>', 'the score that the first line speaks of').choices(['strict', 'flexible']).default('strict'))
     .addOption(new Option('--task <name>', 'for plain answers: whose rules score them').choices(Object.keys(tasks)))
-    .option('--data <path>', "for plain answers: the task's data, a folder with test.jsonl or a file")
+    .option('--data <path>', "for plain answers: the task's data, a file, a folder with test.jsonl, or hub:owner/name")
     .action(act(compareCommand));
 };
 
@@ -40,9 +42,13 @@ const compareCommand = async (context: CommandContext, first: string, second: st
   printResult(context, comparison, renderComparison(comparison, options.score, reportWidth(terminal)));
 };
 
-const scoringOf = async ({ task, data }: CompareOptions, { terminal }: CommandContext): Promise<AnswerScoring | undefined> => {
+const scoringOf = async ({ task, data }: CompareOptions, context: CommandContext): Promise<AnswerScoring | undefined> => {
   if (task === undefined && data === undefined) return undefined;
   if (task === undefined || data === undefined)
     throw new UserError('Give --task and --data together: the rules, and the questions they are about.');
-  return { task: tasks[task], examples: await readExamples(tasks[task], resolve(terminal.workingFolder, data), 'test', {}) };
+  const access = await surroundingsOf(stageOptions(context));
+  return {
+    task: tasks[task],
+    examples: await readExamples(tasks[task], dataArgument(data, context.terminal.workingFolder), 'test', { access }),
+  };
 };

@@ -6,7 +6,7 @@ import { percent } from '../../evaluation/number-text.ts';
 import { scoreAnswers } from '../../evaluation/score-answers.ts';
 import { type AnswerSummary, evaluateModel, meanLogLikelihood, type ScoreShare, summariseAnswers } from '../../methods/evaluate-model.ts';
 import { questionsOf } from '../../methods/questions.ts';
-import { readConfig } from '../../methods/stages.ts';
+import { readConfig, surroundingsOf } from '../../methods/stages.ts';
 import { type Example, generateWordProblems, readExamples, type Task, type TaskName, tasks } from '../../tasks/index.ts';
 import { type Act, type CommandContext, printResult } from '../command-context.ts';
 import { wholeNumber } from '../config-options.ts';
@@ -19,12 +19,14 @@ import {
   type SamplingOptions,
   samplingOf,
 } from '../model-options.ts';
+import { dataArgument, stageOptions } from '../stage-options.ts';
 
 interface EvaluateOptions extends Omit<ModelOptions, 'model'>, SamplingOptions {
   readonly answers?: string;
   readonly config?: string;
   readonly task?: TaskName;
   readonly data?: string;
+  readonly split: string;
   readonly limit?: number;
   readonly problemSeed: number;
   readonly output?: string;
@@ -40,7 +42,8 @@ export const addEvaluate = (program: Command, act: Act): void => {
     .option('--answers <file>', 'score these: JSON lines with an id and a text for each question')
     .option('--config <file>', "the task and the test questions of a run's config")
     .addOption(new Option('--task <name>', 'instead of a config').choices(Object.keys(tasks)))
-    .option('--data <path>', "the task's data: a folder with test.jsonl, or a file")
+    .option('--data <path>', "the task's data: a file, a folder with test.jsonl, or hub:owner/name")
+    .option('--split <name>', 'of a folder or a data set on the hub', 'test')
     .option('--limit <number>', 'the first so many questions', positiveNumber)
     .option('--problem-seed <number>', 'draws the questions of word-problems', wholeNumber, 1)
     .option('--output <folder>', 'where answers are kept; started again, it continues')
@@ -87,15 +90,15 @@ const evaluateCommand = async (context: CommandContext, modelName: string | unde
 
 /** The questions by a run's config, or by `--task` and `--data`. */
 const testQuestions = async (
-  { config: file, task: name, data, limit, problemSeed }: EvaluateOptions,
-  { terminal }: CommandContext,
+  { config: file, task: name, data, split, limit, problemSeed }: EvaluateOptions,
+  context: CommandContext,
 ): Promise<{ readonly task: Task; readonly examples: readonly Example[] }> => {
   if (file !== undefined) {
     if (name !== undefined || data !== undefined) throw new UserError('Give --config, or --task with --data: not both.');
     const overrides = limit === undefined ? [] : [`task.test.limit=${limit}`];
     const questions = await questionsOf(
-      readConfig(parseRunConfig, file, { set: overrides, workingFolder: terminal.workingFolder, environment: terminal.environment }).config
-        .task,
+      readConfig(parseRunConfig, file, { ...stageOptions(context), set: overrides }).config.task,
+      await surroundingsOf(stageOptions(context)),
     );
     return { task: questions.task, examples: await questions.openTest() };
   }
@@ -105,8 +108,12 @@ const testQuestions = async (
     return { task: tasks[name], examples: generateWordProblems({ part: 'test', seed: problemSeed, count: limit ?? 200 }) };
   }
   if (data === undefined) throw new UserError(`Give --data FOLDER: where the questions of ${name} lie, as test.jsonl.`);
-  const path = resolve(terminal.workingFolder, data);
-  return { task: tasks[name], examples: await readExamples(tasks[name], path, 'test', limit === undefined ? {} : { limit }) };
+  const access = await surroundingsOf(stageOptions(context));
+  const reading = { dataSplit: split, access, ...(limit !== undefined && { limit }) };
+  return {
+    task: tasks[name],
+    examples: await readExamples(tasks[name], dataArgument(data, context.terminal.workingFolder), 'test', reading),
+  };
 };
 
 const summaryText = ({ answerCount, strict, flexible, followsFormatCount, truncatedCount, meanTokenCount }: AnswerSummary): string => {

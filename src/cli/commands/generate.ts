@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { generate } from '../../methods/generate.ts';
+import { surroundingsOf } from '../../methods/stages.ts';
 import { type Act, type CommandContext, printResult } from '../command-context.ts';
 import {
   addAdapterOptions,
@@ -11,11 +12,13 @@ import {
   type SamplingOptions,
   samplingOf,
 } from '../model-options.ts';
+import { dataArgument, stageOptions } from '../stage-options.ts';
 
 interface GenerateOptions extends Omit<ModelOptions, 'model'>, SamplingOptions {
   readonly output: string;
   readonly logProbabilities?: boolean;
   readonly batchSize?: number;
+  readonly split?: string;
 }
 
 export const addGenerate = (program: Command, act: Act): void => {
@@ -23,10 +26,14 @@ export const addGenerate = (program: Command, act: Act): void => {
     .command('generate')
     .description('prompts in, completions out, as JSON lines; completions that are given are scored')
     .argument('<model>', 'a folder, a .gguf file, or owner/name on the hub')
-    .argument('<prompts>', 'JSON lines: {"messages": […]} or {"prompt": "raw text"}; with "completion" to score that one')
+    .argument(
+      '<prompts>',
+      'rows {"messages": […]} or {"prompt": "raw text"}, with "completion" to score that one: .jsonl, .json, .csv, .parquet, hub:owner/name',
+    )
     .requiredOption('--output <file>', 'where completions are appended; started again, it continues')
     .option('--log-probabilities', 'with the log-probability of each token');
   addSamplingOptions(addAdapterOptions(command), 0, 256)
+    .option('--split <name>', 'of a folder or a data set on the hub; without it, test')
     .option('--batch-size <number>', 'prompts answered together', positiveNumber)
     .action(act(generateCommand));
 };
@@ -37,7 +44,9 @@ const generateCommand = async (context: CommandContext, modelName: string, promp
   try {
     const report = await generate({
       model,
-      input: resolve(workingFolder, prompts),
+      input: dataArgument(prompts, workingFolder),
+      ...(options.split !== undefined && { split: options.split }),
+      access: await surroundingsOf(stageOptions(context)),
       output: resolve(workingFolder, options.output),
       sampling: samplingOf(options),
       logProbabilities: options.logProbabilities === true,
