@@ -10,3 +10,9 @@ const layouts: Record<EngineSpecification['layout'], (specification: EngineSpeci
 
 /** Makes an engine from its specification. Whoever makes it releases it. */
 export const createEngine = (specification: EngineSpecification): Promise<Engine> => layouts[specification.layout](specification);
+
+/**
+ * How many runners should share so many threads: with one thread each none waits for another inside an operation, but each holds programs of
+ * its own.
+ */
+export const runnerCountFor = (threadCount: number): number => Math.min(threadCount, 4);

@@ -45,6 +45,8 @@ export interface EngineSpecification {
   readonly layout: 'worker' | 'thread';
   /** Threads of the arithmetic; absent: as many as there are cores. */
   readonly threadCount?: number;
+  /** Threads that compute micro-batches side by side, each with its share of `threadCount`. Absent: one. The results are the same bytes. */
+  readonly runnerCount?: number;
 }
 
 /** Weights from the folder, or drawn anew for the folder's config.json. */

@@ -1,20 +1,17 @@
 import { UserError } from '../base/errors.ts';
-import type { Engine, EngineInformation, EngineSpecification, Sample } from './engine.ts';
+import type { Sample } from './engine.ts';
 
-/** Calls that are sent to the worker as they are: a method's name and its arguments, all data. */
-export type CalledMethod = Exclude<keyof Engine, 'information' | 'release'>;
-
-/** To the worker. */
+/** To the worker. Calls go by a method's name and its arguments, all data. */
 export type Request =
-  | { readonly kind: 'call'; readonly id: number; readonly method: CalledMethod; readonly arguments: readonly unknown[] }
+  | { readonly kind: 'call'; readonly id: number; readonly method: string; readonly arguments: readonly unknown[] }
   /** Aborts the sampling that is under way under this id. */
   | { readonly kind: 'abort'; readonly id: number }
   /** Ends the worker when the call under way is done: it must never be ended inside a run, which aborts the process. */
   | { readonly kind: 'release' };
 
 /** From the worker. */
-export type Reply =
-  | { readonly kind: 'ready'; readonly information: EngineInformation }
+export type Reply<Ready> =
+  | { readonly kind: 'ready'; readonly ready: Ready }
   | { readonly kind: 'failed'; readonly error: SentError }
   | { readonly kind: 'result'; readonly id: number; readonly result: unknown }
   | { readonly kind: 'error'; readonly id: number; readonly error: SentError }
@@ -27,8 +24,6 @@ export interface SentError {
   readonly stack: string | undefined;
   readonly isUserError: boolean;
 }
-
-export type WorkerSpecification = EngineSpecification & { readonly layout: 'worker' };
 
 /** An error for the way to another thread. */
 export const sentError = (thrown: unknown): SentError => {

@@ -1,5 +1,6 @@
+import { availableParallelism } from 'node:os';
 import { sha256 } from '../base/folders.ts';
-import { createEngine } from '../engines/create-engine.ts';
+import { createEngine, runnerCountFor } from '../engines/create-engine.ts';
 import type { Engine, ParameterSelection } from '../engines/engine.ts';
 import { hashOf } from '../run-folder/compare-configs.ts';
 import { loadModelText, type ModelText } from '../text/model-text.ts';
@@ -32,7 +33,7 @@ export interface LocalModelOptions {
  * const model = await openLocalModel({ model: 'models/smollm2-135m-instruct', adapter: 'runs/first/students/teacher--lora--smollm2--seed-0/adapter' }, surroundings);
  */
 export const openLocalModel = async (
-  { model, adapter: adapterFolder, threadCount }: LocalModelOptions,
+  { model, adapter: adapterFolder, threadCount = availableParallelism() }: LocalModelOptions,
   { resolveModel }: Pick<Surroundings, 'resolveModel'>,
 ): Promise<LocalModel> => {
   const path = await resolveModel(model);
@@ -46,7 +47,8 @@ export const openLocalModel = async (
     precision: 'float32',
     device: 'cpu',
     layout: 'worker',
-    ...(threadCount !== undefined && { threadCount }),
+    threadCount,
+    runnerCount: runnerCountFor(threadCount),
   });
   try {
     if (adapter !== undefined) await engine.load(adapter.parameters);

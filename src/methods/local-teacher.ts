@@ -2,9 +2,8 @@ import { availableParallelism } from 'node:os';
 import { basename } from 'node:path';
 import { UserError } from '../base/errors.ts';
 import type { RunConfig } from '../config/run-config.ts';
-import { createEngine } from '../engines/create-engine.ts';
+import { createEngine, runnerCountFor } from '../engines/create-engine.ts';
 import type { Engine, TokenRow } from '../engines/engine.ts';
-import { parallelEngine } from '../engines/parallel-engine.ts';
 import { createTeacher } from '../teachers/create-teacher.ts';
 import { engineTeacher } from '../teachers/engine.ts';
 import type { Teacher } from '../teachers/teacher.ts';
@@ -34,27 +33,19 @@ export const runTeacher = (config: RunConfig, surroundings: Surroundings): RunTe
   const openModel = async (model: string): Promise<LocalTeacher> => {
     const modelFolder = await surroundings.resolveModel(model);
     const text = await loadModelText(modelFolder);
-    const { workers, precision, device } = config.engine;
-    const threadCount = config.engine.threadCount ?? Math.max(1, Math.floor(availableParallelism() / workers));
-    const engines: Engine[] = [];
-    try {
-      for (let worker = 0; worker < workers; worker++) {
-        const engine = await createEngine({
-          modelFolder,
-          initialisation: { from: 'folder' },
-          parameters: { kind: 'none' },
-          precision,
-          device,
-          layout: 'worker',
-          threadCount,
-        });
-        engines.push(engine);
-      }
-    } catch (error) {
-      for (const engine of engines) await engine.release();
-      throw error;
-    }
-    return { engine: parallelEngine(engines), text };
+    const { precision, device, workers } = config.engine;
+    const threadCount = config.engine.threadCount === undefined ? availableParallelism() : config.engine.threadCount * workers;
+    const engine = await createEngine({
+      modelFolder,
+      initialisation: { from: 'folder' },
+      parameters: { kind: 'none' },
+      precision,
+      device,
+      layout: 'worker',
+      threadCount,
+      runnerCount: runnerCountFor(threadCount),
+    });
+    return { engine, text };
   };
   const openLocal = async (): Promise<LocalTeacher> => {
     if (config.teacher?.kind !== 'local') throw new UserError('The logits of a teacher are to be had of a teacher of kind local alone.');

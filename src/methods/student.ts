@@ -1,7 +1,8 @@
+import { availableParallelism } from 'node:os';
 import { dirname } from 'node:path';
 import type { StudentConfig } from '../config/student-config.ts';
 import type { EngineConfig } from '../config/training-config.ts';
-import { createEngine } from '../engines/create-engine.ts';
+import { createEngine, runnerCountFor } from '../engines/create-engine.ts';
 import type { Engine, EngineSpecification, Parameter } from '../engines/engine.ts';
 import { loadModelText, type ModelText } from '../text/model-text.ts';
 import { readAdapter, writeAdapter } from '../weights/adapter.ts';
@@ -77,6 +78,7 @@ export const withStudents = async <Item>(
 
 /** Opens a student. Whoever opens it releases its engine. */
 export const openStudent = async ({ config, engine, modelPath, seed }: StudentOptions): Promise<Student> => {
+  const threadCount = engine.threadCount ?? availableParallelism();
   const specification: EngineSpecification = {
     modelFolder: modelPath,
     initialisation: config.initialisation === 'random' ? { from: 'random', seed } : { from: 'folder' },
@@ -84,7 +86,8 @@ export const openStudent = async ({ config, engine, modelPath, seed }: StudentOp
     precision: engine.precision,
     device: engine.device,
     layout: 'worker',
-    ...(engine.threadCount !== undefined && { threadCount: engine.threadCount }),
+    threadCount,
+    runnerCount: runnerCountFor(threadCount),
   };
   const text = await loadModelText(modelPath);
   const baseHash =

@@ -1,0 +1,186 @@
+import { totalmem } from 'node:os';
+import { UserError } from '../base/errors.ts';
+import { randomFrom } from '../base/random.ts';
+import type { Graph } from '../graph/graph.ts';
+import { peakBytes } from '../graph/peak-bytes.ts';
+import type { HostTensor } from '../graph/tensor-type.ts';
+import { isAdapted } from '../nn/scope.ts';
+import type { Arrays } from '../optim/optimiser.ts';
+import { compileProgram } from '../runtime/onnx-program.ts';
+import type { Program } from '../runtime/program.ts';
+import { lengthBucket, lossBucket } from './buckets.ts';
+import { dropoutMask } from './dropout.ts';
+import type { EngineSpecification, LossSpecification, Score, ScoreRequest, TokenRow } from './engine.ts';
+import { hostParameter, type LoadedModel } from './loaded-model.ts';
+import { type MicroBatchShape, packed } from './micro-batch.ts';
+import { programCache } from './program-cache.ts';
+import type { DropoutStream, LossOutcome, LossTask, OwnThreads, Runner } from './runner.ts';
+import { sampleAll } from './sampler.ts';
+import { decodeGraph, dropoutName, gradientName, logitsGraph, lossGraph, prefillGraph, termName } from './step-graphs.ts';
+
+/**
+ * The share of the machine's memory that a runner's compiled programs may take by `peakBytes`; they hold half as much again, and several
+ * runners work side by side.
+ */
+const programMemoryShare = 1 / 10;
+
+/** Computes with ONNX Runtime in the calling thread, which each run blocks. */
+export const onnxRunner = (specification: EngineSpecification, model: LoadedModel): Runner => {
+  const { decoder } = model;
+  const lora = specification.parameters.kind === 'lora' ? specification.parameters : undefined;
+  const names = Object.keys(model.trainable);
+  const shapes = new Map(Object.entries(model.trainable).map(([name, { shape }]) => [name, shape]));
+  const programs = programCache(totalmem() * programMemoryShare);
+  const frozenBytes = model.frozen
+    .values()
+    .reduce((sum, weight) => sum + ('location' in weight ? weight.byteLength : weight.data.byteLength), 0);
+  let parameterInputs: Readonly<Record<string, HostTensor>> = {};
+
+  const compile = (
+    key: string,
+    graph: () => Graph,
+    { prepack = false, threadCount = specification.threadCount }: { prepack?: boolean; threadCount?: number | undefined } = {},
+  ): Promise<Program> =>
+    programs.get(`${key} ${threadCount ?? ''}`, () => {
+      const traced = graph();
+      return {
+        sizeBytes: peakBytes(traced) + (prepack ? frozenBytes : 0),
+        compile: () =>
+          compileProgram(traced, {
+            weights: model.frozen,
+            // A packed copy per program would multiply the model's memory: programs share the mapped file instead, but for the one that
+            // decodes, whose few rows would have every matrix packed anew at every token.
+            ...(model.weightsFolder !== undefined && { weightsFolder: model.weightsFolder, prepack }),
+            ...(threadCount !== undefined && { threadCount }),
+          }),
+      };
+    });
+
+  const lossProgram = (shape: MicroBatchShape, loss: LossSpecification, training: boolean, threadCount?: number) => {
+    const graph = () => lossGraph({ decoder, lora, shape }, loss, training ? names : []);
+    return compile(JSON.stringify([training ? 'train' : 'loss', shape, loss]), graph, { threadCount });
+  };
+
+  const dropoutInputs = ({ batch, sequence }: MicroBatchShape, { seed, step, run }: DropoutStream): Record<string, HostTensor> => {
+    if (lora === undefined || lora.dropout === 0) return {};
+    const targets = new Set(lora.targets);
+    const adapted = [...decoder.linearModules].filter(([module]) => isAdapted(module, targets));
+    return Object.fromEntries(
+      adapted.map(([module, [, inputCount]]) => {
+        const name = dropoutName(module);
+        const random = randomFrom(seed, 'dropout', step, run, name);
+        return [name, dropoutMask([batch * sequence, inputCount], lora.dropout, random)];
+      }),
+    );
+  };
+
+  const losses = async ({ rows, shape, loss, training, threadCount }: LossTask): Promise<LossOutcome> => {
+    const program = await lossProgram(shape, loss, training !== undefined, threadCount);
+    const outputs = await program.run({
+      ...parameterInputs,
+      ...packed(rows, shape, decoder.vocabularySize).inputs,
+      ...(training && dropoutInputs(shape, training.dropout)),
+    });
+    const columns = Object.entries(outputs).filter(([name]) => name === 'total' || name.startsWith(termName('')));
+    return {
+      columns: Object.fromEntries(columns.map(([name, { data }]) => [name, data as Float32Array])),
+      ...(training && { gradients: gradientsOf(names, outputs) }),
+    };
+  };
+
+  return {
+    adopt: async (parameters) => {
+      parameterInputs = Object.fromEntries(
+        names.map((name) => [
+          name,
+          hostParameter({ shape: shapes.get(name) as readonly number[], data: parameters[name] as Float32Array }),
+        ]),
+      );
+    },
+    losses,
+    sample: (requests, { threadCount, ...options }, control = {}) =>
+      sampleAll(
+        {
+          decoder,
+          parameters: parameterInputs,
+          prefill: (sequence) =>
+            compile(`prefill ${sequence}`, () => prefillGraph({ decoder, lora, shape: { batch: 1, sequence, lossCount: 1 } }), {
+              threadCount,
+            }),
+          decode: (batch, capacity) =>
+            compile(`decode ${batch} ${capacity}`, () => decodeGraph(decoder, lora, batch, capacity), { prepack: true, threadCount }),
+        },
+        requests,
+        options,
+        control,
+      ),
+    score: scoreOne,
+    release: () => programs.release(),
+  };
+
+  async function scoreOne({ tokens, logitPositions, taps, threadCount }: ScoreRequest & OwnThreads): Promise<Score> {
+    const logProbabilities = new Float32Array(tokens.length);
+    const sequence = lengthBucket(tokens.length);
+    if (tokens.length > 1) {
+      const row: TokenRow = { tokens, weights: tokens.map((_, index) => (index === 0 ? 0 : 1)) };
+      const shape = { batch: 1, sequence, lossCount: sequence };
+      const program = await lossProgram(shape, { name: 'cross-entropy' }, false, threadCount);
+      const { total } = await program.run({ ...parameterInputs, ...packed([row], shape, decoder.vocabularySize).inputs });
+      for (let index = 1; index < tokens.length; index++) logProbabilities[index] = -Number(total?.data[index - 1]);
+    }
+    if (logitPositions === undefined && taps === undefined) return { logProbabilities };
+    const positions = logitPositions ?? [];
+    // Few sizes, since each is a program of its own; positions may repeat, so there may be more of them than tokens.
+    const lossCount = positions.length > sequence ? positions.length : lossBucket(positions.length, sequence);
+    const shape = { batch: 1, sequence, lossCount };
+    const program = await compile(JSON.stringify(['logits', shape, taps ?? []]), () => logitsGraph({ decoder, lora, shape }, taps ?? []), {
+      threadCount,
+    });
+    const filled = new Int32Array(sequence);
+    filled.set(tokens);
+    const outputs = await program.run({
+      ...parameterInputs,
+      tokens: { dataType: 'int32', shape: [1, sequence], data: filled },
+      sources: {
+        dataType: 'int32',
+        shape: [shape.lossCount],
+        data: Int32Array.from({ length: shape.lossCount }, (_, index) => positions[index] ?? 0),
+      },
+    });
+    const tapped = (taps ?? []).map((name) => {
+      const tensor = outputs[name];
+      if (tensor === undefined)
+        throw new UserError(
+          `No inner value is called "${name}". There are hidden.0 … hidden.${decoder.layerCount} and attention.0 … attention.${decoder.layerCount - 1}`,
+        );
+      return [name, cropped(tensor, sequence, tokens.length)] as const;
+    });
+    return {
+      logProbabilities,
+      ...(logitPositions !== undefined && {
+        logits: (outputs.logits?.data as Float32Array).slice(0, positions.length * decoder.vocabularySize),
+      }),
+      ...(taps !== undefined && { taps: Object.fromEntries(tapped) }),
+    };
+  }
+};
+
+const gradientsOf = (names: readonly string[], outputs: Readonly<Record<string, HostTensor>>): Arrays =>
+  Object.fromEntries(names.map((name) => [name, outputs[gradientName(name)]?.data as Float32Array]));
+
+/** Cuts the padding off a tapped value: every axis of the padded length falls back to the true one. */
+const cropped = (tensor: HostTensor, padded: number, length: number) => {
+  const source = tensor.data as Float32Array;
+  // hidden.L is [sequence, width]; attention.L is [1, heads, sequence, sequence].
+  if (tensor.shape.length === 2)
+    return { shape: [length, tensor.shape[1] as number], data: source.slice(0, length * (tensor.shape[1] as number)) };
+  const heads = tensor.shape[1] as number;
+  const data = new Float32Array(heads * length * length);
+  for (let head = 0; head < heads; head++) {
+    for (let query = 0; query < length; query++) {
+      const start = (head * padded + query) * padded;
+      data.set(source.subarray(start, start + length), (head * length + query) * length);
+    }
+  }
+  return { shape: [heads, length, length], data };
+};
