@@ -1,6 +1,7 @@
 import type { HostTensor, Shape } from '../src/graph/tensor-type.ts';
 import type { Value } from '../src/graph/value.ts';
 import * as ops from '../src/ops/index.ts';
+import { quantisedOps } from './quantised-samples.ts';
 import { rotaryOps } from './rotary-samples.ts';
 import {
   awayFromZero,
@@ -434,6 +435,7 @@ export const opSamples: Readonly<Record<string, OpSamples>> = {
   cast: cast(),
   reduceSum: reduction('reduceSum', ops.reduceSum),
   reduceMax: reduction('reduceMax', ops.reduceMax),
+  reduceMin: reduction('reduceMin', ops.reduceMin),
   reduceMean: reduction('reduceMean', ops.reduceMean),
   argMax: argMax(),
   matmul: product(
@@ -470,5 +472,6 @@ export const opSamples: Readonly<Record<string, OpSamples>> = {
   ...shapeOps(),
   ...indexingOps(),
   ...normalisationOps(),
+  ...quantisedOps(),
   ...rotaryOps(),
 };

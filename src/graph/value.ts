@@ -66,8 +66,11 @@ export interface Op<In extends Inputs, Out extends Outputs, Attributes extends o
   toOnnx(attributes: Attributes, inputs: TypesOf<In>): OnnxForm;
 }
 
-/** How an op is written in ONNX: one node, with constants of its own where the operator takes some of our attributes as inputs. */
-export interface OnnxForm {
+/** How an op is written in ONNX: as a node, or not at all, where its results are inputs of it under other names. */
+export type OnnxForm = OnnxNode | { readonly aliases: readonly number[] };
+
+/** One node, with constants of its own where the operator takes some of our attributes as inputs. */
+export interface OnnxNode {
   readonly opType: string;
   /** '' is the standard set; 'com.microsoft' holds ONNX Runtime's own operators. */
   readonly domain?: string;

@@ -19,6 +19,8 @@ export interface Decoder {
   readonly parameters: ReadonlyMap<string, Shape>;
   /** Linear layers that adapters can sit on, by their full names, with [outputs, inputs]. */
   readonly linearModules: ReadonlyMap<string, readonly [number, number]>;
+  /** The same modules, those together that see one input, in the order in which the model asks for them. */
+  readonly linearGroups: readonly (readonly string[])[];
   /** Whether the head's matrix is the embedding's, so that checkpoints hold no `lm_head.weight`. */
   readonly tiedEmbeddings: boolean;
   /**

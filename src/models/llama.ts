@@ -1,6 +1,6 @@
 import { constant, type Value } from '../graph/value.ts';
 import { attention, cachedAttention, causalMask } from '../nn/attention.ts';
-import { linear } from '../nn/linear.ts';
+import { linear, linears } from '../nn/linear.ts';
 import { rotaryTables } from '../nn/rope.ts';
 import type { Scope } from '../nn/scope.ts';
 import { add, mul, silu } from '../ops/elementwise.ts';
@@ -15,7 +15,7 @@ import { type LlamaConfig, parseLlamaConfig } from './llama-config.ts';
 /** The Llama family (Llama 2 and 3, SmolLM2): RMS norm before each half, rotary positions, grouped queries, SwiGLU. */
 export const llama = (raw: unknown): Decoder => {
   const config = parseLlamaConfig(raw);
-  const { parameters, linearModules } = llamaParameters(config);
+  const { parameters, linearModules, linearGroups } = llamaParameters(config);
   return {
     architecture: 'LlamaForCausalLM',
     vocabularySize: config.vocabularySize,
@@ -28,6 +28,7 @@ export const llama = (raw: unknown): Decoder => {
     initializerRange: config.initializerRange,
     parameters,
     linearModules,
+    linearGroups,
     tiedEmbeddings: config.tiedEmbeddings,
     forward: (scope, tokens, options) => forward(config, scope, tokens, options),
     logits: (scope, hidden) => logits(config, scope, hidden),
@@ -42,11 +43,18 @@ const llamaParameters = (config: LlamaConfig) => {
   const queryWidth = config.headCount * config.headWidth;
   const kvWidth = config.kvHeadCount * config.headWidth;
   const linearModules = new Map<string, readonly [number, number]>();
+  const linearGroups: string[][] = [];
   const parameters = new Map<string, readonly number[]>([[embeddingName, [config.vocabularySize, width]]]);
   for (let layer = 0; layer < config.layerCount; layer++) {
     const prefix = `model.layers.${layer}`;
     parameters.set(`${prefix}.input_layernorm.weight`, [width]);
     parameters.set(`${prefix}.post_attention_layernorm.weight`, [width]);
+    linearGroups.push(
+      ['q_proj', 'k_proj', 'v_proj'].map((name) => `${prefix}.self_attn.${name}`),
+      [`${prefix}.self_attn.o_proj`],
+      ['gate_proj', 'up_proj'].map((name) => `${prefix}.mlp.${name}`),
+      [`${prefix}.mlp.down_proj`],
+    );
     linearModules.set(`${prefix}.self_attn.q_proj`, [queryWidth, width]);
     linearModules.set(`${prefix}.self_attn.k_proj`, [kvWidth, width]);
     linearModules.set(`${prefix}.self_attn.v_proj`, [kvWidth, width]);
@@ -58,7 +66,7 @@ const llamaParameters = (config: LlamaConfig) => {
   for (const [module, shape] of linearModules) parameters.set(`${module}.weight`, shape);
   parameters.set('model.norm.weight', [width]);
   if (!config.tiedEmbeddings) parameters.set('lm_head.weight', [config.vocabularySize, width]);
-  return { parameters, linearModules };
+  return { parameters, linearModules, linearGroups };
 };
 
 const forward = (config: LlamaConfig, scope: Scope, tokens: Value, options: ForwardOptions = {}) => {
@@ -135,19 +143,28 @@ const embed = (config: LlamaConfig, scope: Scope, tokens: Value): Value => {
 const projections = (config: LlamaConfig, scope: Scope, prefix: string, hidden: Value) => {
   const [normed] = rmsNorm(hidden, scope.parameter(`${prefix}.input_layernorm.weight`, [config.width]), config.normEpsilon);
   const kvWidth = config.kvHeadCount * config.headWidth;
-  return {
-    query: linear(scope, `${prefix}.self_attn.q_proj`, normed, config.headCount * config.headWidth),
-    key: linear(scope, `${prefix}.self_attn.k_proj`, normed, kvWidth),
-    value: linear(scope, `${prefix}.self_attn.v_proj`, normed, kvWidth),
-  };
+  const [query, key, value] = linears(
+    scope,
+    [
+      { module: `${prefix}.self_attn.q_proj`, outputCount: config.headCount * config.headWidth },
+      { module: `${prefix}.self_attn.k_proj`, outputCount: kvWidth },
+      { module: `${prefix}.self_attn.v_proj`, outputCount: kvWidth },
+    ],
+    normed,
+  ) as [Value, Value, Value];
+  return { query, key, value };
 };
 
 /** The rest of a layer: the output projection and the SwiGLU half, each with its residual. */
 const afterAttention = (config: LlamaConfig, scope: Scope, prefix: string, residual: Value, mixed: Value): Value => {
   const attended = add(residual, linear(scope, `${prefix}.self_attn.o_proj`, mixed, config.width));
   const [normed] = rmsNorm(attended, scope.parameter(`${prefix}.post_attention_layernorm.weight`, [config.width]), config.normEpsilon);
-  const gate = linear(scope, `${prefix}.mlp.gate_proj`, normed, config.mlpWidth);
-  const up = linear(scope, `${prefix}.mlp.up_proj`, normed, config.mlpWidth);
+  const halves = [`${prefix}.mlp.gate_proj`, `${prefix}.mlp.up_proj`];
+  const [gate, up] = linears(
+    scope,
+    halves.map((module) => ({ module, outputCount: config.mlpWidth })),
+    normed,
+  ) as [Value, Value];
   return add(attended, linear(scope, `${prefix}.mlp.down_proj`, mul(silu(gate), up), config.width));
 };
 

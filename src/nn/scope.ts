@@ -3,9 +3,20 @@ import type { Value } from '../graph/value.ts';
 /** Where layers get their parameters: by the names that checkpoints use, with the shape the layer needs. */
 export interface Scope {
   parameter(name: string, shape: readonly number[]): Value;
+  /** Products with frozen matrices that are held in fewer bits; absent: every matrix is a float32 parameter. */
+  readonly frozen?: FrozenProducts;
   /** Adapters on chosen linear layers; absent: none. */
   readonly adapter?: AdapterScope;
 }
+
+/** A linear layer by its name in checkpoints, such as `model.layers.0.self_attn.q_proj`, and the number of its outputs. */
+export interface LinearModule {
+  readonly module: string;
+  readonly outputCount: number;
+}
+
+/** x·Wᵀ for each of the modules, which share their input x [rows, inputs]: [rows, outputs] each. */
+export type FrozenProducts = (modules: readonly LinearModule[], x: Value) => readonly Value[];
 
 /** LoRA (Hu et al. 2021): W·x + (alpha / rank)·B·A·x on the modules whose last name is among the targets. */
 export interface AdapterScope {

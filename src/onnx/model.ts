@@ -1,7 +1,7 @@
 import { InternalError } from '../base/errors.ts';
 import type { Graph } from '../graph/graph.ts';
 import { describeType, type HostTensor, sameShape, type TensorType } from '../graph/tensor-type.ts';
-import type { Node, OnnxAttribute, Value } from '../graph/value.ts';
+import type { Node, OnnxAttribute, OnnxNode, Value } from '../graph/value.ts';
 import { onnxTypeCodes } from '../ops/onnx-constants.ts';
 import { MessageWriter } from './protobuf.ts';
 
@@ -56,10 +56,24 @@ export const writeOnnx = (graph: Graph, weights: Weights = new Map()): Uint8Arra
     graphProto.message(12, valueInfo(name, value.type));
   }
   graph.nodes.forEach((node, nodeIndex) => {
+    const form = node.op.toOnnx(
+      node.attributes,
+      node.inputs.map((value) => value?.type),
+    );
+    if ('aliases' in form) {
+      node.outputs.forEach((value, outputIndex) => {
+        const from = nameOf(node.inputs[form.aliases[outputIndex] as number]);
+        // An output of the graph has a name already, and Identity gives it to what lies under another.
+        const known = names.get(value);
+        if (known === undefined) names.set(value, from);
+        else graphProto.message(1, identity(from, known));
+      });
+      return;
+    }
     node.outputs.forEach((value, outputIndex) => {
       if (!names.has(value)) names.set(value, inner(`${node.op.name}_${nodeIndex}_${outputIndex}`));
     });
-    graphProto.message(1, nodeProto(node, `${node.op.name}_${nodeIndex}`, nameOf, nameOfConstant));
+    graphProto.message(1, nodeProto(node, form, `${node.op.name}_${nodeIndex}`, nameOf, nameOfConstant));
   });
   // An output that is an input, a constant or already another output has a name of its own: Identity gives it a second.
   for (const [name, value] of graph.outputs) {
@@ -76,14 +90,11 @@ export const writeOnnx = (graph: Graph, weights: Weights = new Map()): Uint8Arra
 
 const nodeProto = (
   node: Node,
+  form: OnnxNode,
   name: string,
   nameOf: (value: Value | undefined) => string,
   nameOfConstant: (tensor: HostTensor) => string,
 ): MessageWriter => {
-  const form = node.op.toOnnx(
-    node.attributes,
-    node.inputs.map((value) => value?.type),
-  );
   const proto = new MessageWriter();
   const operands = form.inputs ?? node.inputs.map((_, index) => index);
   const operandNames = operands.map((operand) =>

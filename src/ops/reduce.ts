@@ -11,40 +11,48 @@ export { reduceSum, reduceSumOp, sumTo } from './broadcasting.ts';
 
 type Reducing = Op<readonly [Value], readonly [Value], Reduction>;
 
-export const reduceMaxOp: Reducing = {
-  name: 'reduceMax',
+/** Keeps the one of two elements that is further in one direction. */
+const extremum = (name: string, opType: string, further: (a: number, b: number) => number, start: number): Reducing => ({
+  name,
   inferTypes: ([x], reduction) => {
-    if (reduction.axes.some((axis) => x.shape[axis] === 0)) throw new ShapeError(`no maximum of no elements: [${x.shape.join(', ')}]`);
+    if (reduction.axes.some((axis) => x.shape[axis] === 0)) throw new ShapeError(`no extremum of no elements: [${x.shape.join(', ')}]`);
     return [{ dataType: x.dataType, shape: reducedShape(x.shape, reduction) }];
   },
   reference: ([x], reduction) => {
     const shape = reducedShape(x.shape, reduction);
-    const maxima = new Float64Array(elementCount(shape)).fill(-Infinity);
+    const extrema = new Float64Array(elementCount(shape)).fill(start);
     const values = numbersOf(x);
     reducedOffsets(x.shape, reduction.axes).forEach((offset, index) => {
-      maxima[offset] = Math.max(maxima[offset] as number, values[index] as number);
+      extrema[offset] = further(extrema[offset] as number, values[index] as number);
     });
-    return [packTensor(x.dataType, shape, maxima)];
+    return [packTensor(x.dataType, shape, extrema)];
   },
   gradient: {
     kind: 'exact',
-    // Shared evenly between equal maxima, which is a subgradient there.
+    // Shared evenly between equal extrema, which is a subgradient there.
     vjp: ({ inputs: [x], outputs: [y], cotangent: g, attributes: { axes } }) => {
       const kept = reducedShape(x.type.shape, { axes, keepDimensions: true });
-      const isMaximum = cast(equal(x, reshape(y, kept)), x.type.dataType);
-      return [mul(isMaximum, div(reshape(g, kept), reduceSum(isMaximum, axes, true)))];
+      const isExtremum = cast(equal(x, reshape(y, kept)), x.type.dataType);
+      return [mul(isExtremum, div(reshape(g, kept), reduceSum(isExtremum, axes, true)))];
     },
   },
   toOnnx: ({ axes, keepDimensions }) => ({
-    opType: 'ReduceMax',
+    opType,
     inputs: [0, int64List(...axes)],
     attributes: { keepdims: { int: keepDimensions ? 1 : 0 } },
   }),
-};
+});
+
+export const reduceMaxOp = extremum('reduceMax', 'ReduceMax', Math.max, -Infinity);
+export const reduceMinOp = extremum('reduceMin', 'ReduceMin', Math.min, Infinity);
 
 /** The greatest element along the axes. */
 export const reduceMax = (x: Value, axes: readonly number[], keepDimensions = false): Value =>
   axes.length === 0 ? x : apply(reduceMaxOp, [x], { axes: normalAxes(axes, x.type.shape.length), keepDimensions })[0];
+
+/** The least element along the axes. */
+export const reduceMin = (x: Value, axes: readonly number[], keepDimensions = false): Value =>
+  axes.length === 0 ? x : apply(reduceMinOp, [x], { axes: normalAxes(axes, x.type.shape.length), keepDimensions })[0];
 
 const meanCount = (shape: readonly number[], axes: readonly number[]): number => elementCount(axes.map((axis) => shape[axis] as number));
 
