@@ -216,7 +216,7 @@ describe('the table of ops', () => {
         .filter((op) => op.gradient.kind === 'none')
         .map((op) => op.name)
         .sort(),
-      ['argMax', 'equal', 'greaterOrEqual', 'less', 'logicalAnd', 'logicalNot', 'logicalOr', 'sign'],
+      ['argMax', 'equal', 'greaterOrEqual', 'integerProduct', 'less', 'logicalAnd', 'logicalNot', 'logicalOr', 'quantizeRows', 'sign'],
     );
   });
 });
