@@ -77,7 +77,7 @@ export { renderComparison } from './report/render-comparison.ts';
 export { renderJson, renderMarkdown, renderTerminal } from './report/render-text.ts';
 export { type WrittenReport, writeReport } from './report/write-report.ts';
 // Answers
-export { type BatchOptions, readBatchFile, writeBatchFiles } from './responses/batch-file.ts';
+export { type BatchOptions, type ReadBatch, readBatchFile, type WrittenBatch, writeBatchFiles } from './responses/batch-file.ts';
 export { CollectionStoppedError, type CollectOptions, collect as collectResponses } from './responses/collect.ts';
 export { planCollection } from './responses/collection-plan.ts';
 export { checkNotTheSameSet, findContamination } from './responses/decontaminate.ts';
@@ -95,6 +95,8 @@ export { openRun, type RunFolder } from './run-folder/run-folder.ts';
 export * from './tasks/index.ts';
 // Teachers: one's own is an object with `generate`
 export { type AiSdkTeacherOptions, aiSdkTeacher } from './teachers/ai-sdk.ts';
+export { type AnthropicOptions, anthropicProfile, anthropicTeacher } from './teachers/anthropic.ts';
+export type { BatchFormat, BatchingTeacher, BatchService } from './teachers/batches.ts';
 export { type EngineTeacherOptions, engineTeacher } from './teachers/engine.ts';
 export { type FakeTeacher, type FakeTeacherOptions, fakeTeacher } from './teachers/fake.ts';
 export { type FaultServer, type FaultServerOptions, startFaultServer } from './teachers/fault-server.ts';

@@ -69,14 +69,20 @@ describe('batch files', () => {
     const teacher = openAiCompatibleTeacher({ baseUrl: server.baseUrl, model: 'big', environment: {} });
     try {
       const batched = options('batched');
-      const { files, requestCount } = await writeBatchFiles(join(root, 'in.jsonl'), profile.settings, batched);
+      const { files, requestCount } = await writeBatchFiles(join(root, 'in.jsonl'), profile.batchFormat, [batched]);
       assert.deepEqual([files.map((file) => basename(file)), requestCount], [['in.jsonl'], 10]);
       const lines = await linesOf(files[0] ?? assert.fail());
       assert.deepEqual([lines[0]?.method, lines[0]?.url], ['POST', '/v1/chat/completions']);
       assert.ok(lines.every(({ custom_id }) => /^[0-9a-f]{64}$/.test(custom_id))); // Anthropic takes 64 characters, OpenAI 512.
       const output = join(root, 'out.jsonl');
       await writeFile(output, shuffled(await answerLines(lines, server.baseUrl), randomFrom(1)).join('\n'));
-      assert.deepEqual(await readBatchFile(output, batched), { newCount: 10, knownCount: 0, failures: {}, strangeCount: 0, openCount: 0 });
+      assert.deepEqual(await readBatchFile(output, profile.batchFormat, [batched]), {
+        newCount: 10,
+        knownCount: 0,
+        failures: {},
+        strangeCount: 0,
+        openCount: 0,
+      });
 
       const asked = { ...options('asked'), teacher };
       await collect(asked);
@@ -93,7 +99,7 @@ describe('batch files', () => {
 
   it('leave open what was not answered, and the next file asks for that alone', async () => {
     const batched = options('partly');
-    const { files } = await writeBatchFiles(join(root, 'partly.jsonl'), profile.settings, batched);
+    const { files } = await writeBatchFiles(join(root, 'partly.jsonl'), profile.batchFormat, [batched]);
     const lines = await linesOf(files[0] ?? assert.fail());
     const server = await startFaultServer({
       faults: ({ messages }) => (/What is 4 /.test(messages[0]?.content ?? '') ? 'length' : undefined),
@@ -123,7 +129,7 @@ describe('batch files', () => {
     ];
     const file = join(root, 'partly-out.jsonl');
     await writeFile(file, output.join('\n'));
-    const read = await readBatchFile(file, batched);
+    const read = await readBatchFile(file, profile.batchFormat, [batched]);
     assert.deepEqual([read.newCount, read.strangeCount, read.openCount], [6, 1, 4]);
     const reasons = Object.keys(read.failures);
     assert.equal(reasons.length, 2);
@@ -139,8 +145,8 @@ describe('batch files', () => {
         ['train/7', 'refused'],
       ],
     );
-    assert.equal((await readBatchFile(file, batched)).knownCount, 6); // Read twice, kept once.
-    const next = await writeBatchFiles(join(root, 'next.jsonl'), profile.settings, batched);
+    assert.equal((await readBatchFile(file, profile.batchFormat, [batched])).knownCount, 6); // Read twice, kept once.
+    const next = await writeBatchFiles(join(root, 'next.jsonl'), profile.batchFormat, [batched]);
     assert.deepEqual(
       (await linesOf(next.files[0] ?? '')).map(({ custom_id }) => custom_id),
       [idAt(5), idAt(6), idAt(8), idAt(9)],
@@ -149,7 +155,7 @@ describe('batch files', () => {
 
   it('are split at the provider’s limits on lines and bytes', async () => {
     const counts = async (name: string, limits: { requestCount: number; sizeBytes: number }) => {
-      const { files } = await writeBatchFiles(join(root, `${name}.jsonl`), profile.settings, options(name), limits);
+      const { files } = await writeBatchFiles(join(root, `${name}.jsonl`), profile.batchFormat, [options(name)], limits);
       const parts = await Promise.all(files.map(linesOf));
       assert.equal(new Set(parts.flat().map(({ custom_id }) => custom_id)).size, 10);
       for (const file of files) assert.ok((await stat(file)).size <= Math.max(limits.sizeBytes, 1200));
@@ -165,6 +171,6 @@ describe('batch files', () => {
 
   it('are none when there is nothing left to ask', async () => {
     const batched = { ...options('nothing'), examples: [] };
-    assert.deepEqual(await writeBatchFiles(join(root, 'nothing.jsonl'), profile.settings, batched), { files: [], requestCount: 0 });
+    assert.deepEqual(await writeBatchFiles(join(root, 'nothing.jsonl'), profile.batchFormat, [batched]), { files: [], requestCount: 0 });
   });
 });

@@ -4,6 +4,7 @@ import { strategies } from '../src/priming/strategies.ts';
 import { type CollectOptions, collect } from '../src/responses/collect.ts';
 import { gsm8k } from '../src/tasks/gsm8k.ts';
 import type { Example } from '../src/tasks/task.ts';
+import { anthropicTeacher } from '../src/teachers/anthropic.ts';
 import { openAiCompatibleTeacher } from '../src/teachers/openai-compatible.ts';
 
 export interface ChildOptions {
@@ -12,6 +13,8 @@ export interface ChildOptions {
   readonly count: number;
   readonly concurrency: number;
   readonly timeoutMs?: number;
+  /** Asks in batches of so many. */
+  readonly batch?: { readonly kind: 'openAi' | 'anthropic'; readonly requestCount: number };
 }
 
 export const childExamples = (count: number): Example[] =>
@@ -30,8 +33,8 @@ export const childPlan = (count: number) => ({
 });
 
 if (import.meta.main) {
-  const { count, baseUrl, folder, concurrency, timeoutMs }: ChildOptions = JSON.parse(process.argv[2] ?? '{}');
-  const teacher = openAiCompatibleTeacher({
+  const { count, baseUrl, folder, concurrency, timeoutMs, batch }: ChildOptions = JSON.parse(process.argv[2] ?? '{}');
+  const teacher = (batch?.kind === 'anthropic' ? anthropicTeacher : openAiCompatibleTeacher)({
     baseUrl,
     model: 'big',
     concurrency,
@@ -42,7 +45,15 @@ if (import.meta.main) {
   const retries = { firstWaitMs: 5, longestWaitMs: 50, maximumTries: 12, maximumFirstTries: 12 };
   const say = (value: unknown): void => console.log(JSON.stringify(value));
   try {
-    const options = { ...childPlan(count), teacher, folder, retries, onProgress: say, onWarning: say };
+    const options = {
+      ...childPlan(count),
+      teacher,
+      folder,
+      retries,
+      onProgress: say,
+      onWarning: say,
+      ...(batch && { batch: { pollMs: 5, requestCount: batch.requestCount } }),
+    };
     say(await collect(options as CollectOptions));
   } catch (thrown) {
     // Everything that an error carries, as --debug and more would show it.

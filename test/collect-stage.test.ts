@@ -1,9 +1,17 @@
 import assert from 'node:assert/strict';
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { collect, collectionFailures, estimateCollection, previewCollection } from '../src/methods/stages.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
+import {
+  collect,
+  collectionFailures,
+  estimateCollection,
+  previewCollection,
+  readCollectionBatch,
+  writeCollectionBatch,
+} from '../src/methods/stages.ts';
 import { CollectionStoppedError } from '../src/responses/collect.ts';
 import { type FaultServer, startFaultServer } from '../src/teachers/fault-server.ts';
 
@@ -21,12 +29,12 @@ after(async () => {
   await rm(root, { recursive: true, force: true });
 });
 
-const configFile = async (name: string, collection: string): Promise<string> => {
+const configFile = async (name: string, collection: string, baseUrl = server.baseUrl): Promise<string> => {
   const file = join(root, `${name}.yaml`);
   const lines = [
     `name: ${name}`,
     'task: { name: word-problems, train: { limit: 20 } }',
-    `teacher: { kind: openai-compatible, baseUrl: "${server.baseUrl}", model: big }`,
+    `teacher: { kind: openai-compatible, baseUrl: "${baseUrl}", model: big }`,
     'student: { model: ./student }',
     'arms: [none, confidence, gold]',
     `collection: ${collection}`,
@@ -91,6 +99,68 @@ describe('retort collect', () => {
       [20, 20, 20],
     );
     assert.equal(server.served.length - before, 40);
+  });
+
+  it('hands in the batches of all arms before it waits for any, within one budget', async () => {
+    const provider = await startFaultServer({ batches: { durationMs: 300 } });
+    try {
+      const file = await configFile('batched', '{ batch: { pollSeconds: 0.05 }, budget: { requests: 40 } }', provider.baseUrl);
+      const running = collect(file, { workingFolder: root });
+      while (provider.batches.length < 2) await sleep(5);
+      assert.equal(provider.served.length, 40);
+      const { summary } = await running;
+      assert.deepEqual(
+        summary.collections.map(({ keptCount }) => keptCount),
+        [20, 20, 20],
+      );
+      const tight = await configFile('tight', '{ batch: { pollSeconds: 0.05 }, budget: { requests: 30 } }', provider.baseUrl);
+      await assert.rejects(collect(tight, { workingFolder: root }), /30 requests are spent\. Raise budget\.requests.*10 of 20 answers/);
+      assert.equal(provider.billedCount(), 70);
+      // A finished run asks for nothing more.
+      await collect(file, { workingFolder: root });
+      assert.equal(provider.batches.length, 4);
+      const { arms } = await estimateCollection(
+        await configFile('batch-estimate', '{ batch: {}, prices: { inputPerMillion: 4, outputPerMillion: 20 } }', provider.baseUrl),
+        5,
+        { workingFolder: root },
+      );
+      const [one] = arms;
+      const { usd, promptTokens, completionTokens, durationMs } = one?.estimate ?? assert.fail();
+      // Half of the price, and no word on how long it takes.
+      assert.ok(usd !== undefined && Math.abs(usd.high - (2 * promptTokens.high + 10 * completionTokens.high) / 1e6) < 1e-12);
+      assert.equal(durationMs, undefined);
+      assert.match(one?.text ?? '', /in batches, which take a day at most/);
+    } finally {
+      await provider.close();
+    }
+  });
+
+  it('writes a batch file of all arms, and takes in its answers', async () => {
+    const file = await configFile('offline', '{}');
+    const before = server.served.length;
+    const written = await writeCollectionBatch(file, 'batch.jsonl', { workingFolder: root, offline: true });
+    assert.deepEqual([written.files, written.requestCount], [[join(root, 'batch.jsonl')], 40]);
+    const lines = (await readFile(join(root, 'batch.jsonl'), 'utf8')).trimEnd().split('\n');
+    const answers = lines.slice(1).map((line) => {
+      const { custom_id: id } = JSON.parse(line);
+      const body = {
+        choices: [{ message: { content: '#### 1' }, finish_reason: 'stop' }],
+        usage: { prompt_tokens: 9, completion_tokens: 2 },
+      };
+      return JSON.stringify({ id, custom_id: id, response: { status_code: 200, request_id: id, body }, error: null });
+    });
+    await writeFile(join(root, 'out.jsonl'), answers.reverse().join('\n'));
+    const read = await readCollectionBatch(file, 'out.jsonl', { workingFolder: root, offline: true });
+    assert.deepEqual(read, { newCount: 39, knownCount: 0, failures: {}, strangeCount: 0, openCount: 1 });
+    // What was written is no output.
+    const wrong = await readCollectionBatch(file, 'batch.jsonl', { workingFolder: root });
+    assert.deepEqual([wrong.newCount, wrong.strangeCount], [0, 40]);
+    assert.equal(server.served.length, before);
+    await collect(file, { workingFolder: root });
+    assert.equal(
+      server.served.filter(({ isBilled }) => isBilled).length - server.served.slice(0, before).filter(({ isBilled }) => isBilled).length,
+      1,
+    );
   });
 
   it('names a wrong key of the section, and asks no host but this machine when offline', async () => {

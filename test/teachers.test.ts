@@ -9,6 +9,8 @@ import { after, describe, it } from 'node:test';
 import { inspect } from 'node:util';
 import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
 import { aiSdkTeacher } from '../src/teachers/ai-sdk.ts';
+import { anthropicProfile, anthropicTeacher } from '../src/teachers/anthropic.ts';
+import { anthropicMessageBody, anthropicRateLimitOf, parseAnthropicMessage } from '../src/teachers/anthropic-message.ts';
 import { createTeacher } from '../src/teachers/create-teacher.ts';
 import { engineTeacher } from '../src/teachers/engine.ts';
 import { fakeTeacher } from '../src/teachers/fake.ts';
@@ -84,6 +86,11 @@ const conformance: Record<string, () => Promise<{ teacher: Teacher; close?: () =
       apiKeyVariable: 'TEST_KEY',
       environment: { TEST_KEY: key },
     });
+    return { teacher, close: () => server.close() };
+  },
+  anthropic: async () => {
+    const server = await startFaultServer({ key });
+    const teacher = anthropicTeacher({ baseUrl: server.baseUrl, model: 'big', apiKeyVariable: 'TEST_KEY', environment: { TEST_KEY: key } });
     return { teacher, close: () => server.close() };
   },
   'ai-sdk': async () => ({ teacher: aiSdkTeacher(languageModel()) }),
@@ -614,6 +621,53 @@ describe('separateReasoning', () => {
     it(JSON.stringify(answer), () => assert.deepEqual(separateReasoning(answer), { text, reasoning }));
 });
 
+describe("Anthropic's messages", () => {
+  const messages = [
+    { role: 'system', content: 'Be brief.' },
+    { role: 'user', content: 'What is a?' },
+  ] as const;
+  const { sampling } = request('a');
+
+  it('carry system texts beside the conversation, and no seed; topP is left out unless it is asked for', () => {
+    const body = { model: 'claude', max_tokens: 64, system: 'Be brief.', messages: [messages[1]], temperature: 0.7 };
+    const { settings } = anthropicProfile({ model: 'claude' });
+    assert.deepEqual(anthropicMessageBody({ messages, sampling }, settings), body);
+    assert.deepEqual(anthropicMessageBody({ messages, sampling }, { model: 'claude', omit: [] }), { ...body, top_p: 0.9 });
+  });
+
+  it('count cached tokens as part of the prompt, keep thinking apart, and say how they ended', () => {
+    const usage = { input_tokens: 10, cache_creation_input_tokens: 3, cache_read_input_tokens: 20, output_tokens: 5 };
+    const content = [
+      { type: 'thinking', thinking: 'hm', signature: 's' },
+      { type: 'text', text: 'yes' },
+    ];
+    const value = { type: 'message', model: 'claude-1', content, stop_reason: 'end_turn', usage };
+    assert.deepEqual(parseAnthropicMessage(value), {
+      text: 'yes',
+      reasoning: 'hm',
+      finishReason: 'stop',
+      usage: { promptTokens: 33, completionTokens: 5, cachedPromptTokens: 20 },
+      reportedModel: 'claude-1',
+    });
+    const reasons = ['max_tokens', 'refusal', 'stop_sequence', 'pause_turn'].map(
+      (reason) => parseAnthropicMessage({ ...value, stop_reason: reason })?.finishReason,
+    );
+    assert.deepEqual(reasons, ['length', 'content-filter', 'stop', 'other']);
+    assert.equal(parseAnthropicMessage({ type: 'error', error: { type: 'api_error', message: 'x' } }), undefined);
+    assert.deepEqual(anthropicRateLimitOf({ 'anthropic-ratelimit-requests-limit': '50' }), { requestsPerMinute: 50 });
+  });
+
+  it('are known under the host that serves them, and their key is sent as x-api-key', async () => {
+    const { identity } = anthropicProfile({ model: 'claude' });
+    assert.deepEqual(
+      [identity.kind, identity.provider, identity.location],
+      ['anthropic', 'api.anthropic.com', 'https://api.anthropic.com/v1'],
+    );
+    assert.throws(() => anthropicTeacher({ model: 'claude', environment: {} }), /ANTHROPIC_API_KEY, which is not set/);
+    assert.throws(() => anthropicTeacher({ model: 'claude', environment: { ANTHROPIC_API_KEY: key }, offline: true }), /offline/);
+  });
+});
+
 describe('a teacher in a config', () => {
   const surroundings = { environment: {}, offline: true, openLocal: async () => fakeTeacher({ identity: { model: 'local model' } }) };
 
@@ -624,6 +678,10 @@ describe('a teacher in a config', () => {
     const teacher = await createTeacher(config, surroundings);
     assert.equal(teacher.concurrency, 3);
     await teacher.release();
+    const local = { kind: 'anthropic', baseUrl: 'http://localhost:8000/v1', model: 'm' };
+    const anthropic = await createTeacher(teacherSchema.parse(local), surroundings);
+    assert.equal(anthropic.identity.kind, 'anthropic');
+    await anthropic.release();
   });
 
   it('does not leave the machine when offline', async () => {

@@ -121,6 +121,10 @@ function* contradictions(config: GivenConfig): Generator<Contradiction> {
   if (config.teacher === undefined && primed >= 0) {
     yield { path: ['arms', primed], message: `the arm ${names[primed]} needs a teacher that answers: add \`teacher:\` to the config` };
   }
+  const { kind } = config.teacher ?? {};
+  if (config.collection.batch !== undefined && kind !== undefined && kind !== 'openai-compatible' && kind !== 'anthropic') {
+    yield { path: ['collection', 'batch'], message: `a teacher of kind ${kind} takes no batches; leave it out` };
+  }
   if (config.training.loss.name === 'distillation' && config.teacher?.kind !== 'local') {
     yield {
       path: ['training', 'loss', 'name'],

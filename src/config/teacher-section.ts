@@ -11,6 +11,7 @@ export const teacherSection = (context: ConfigContext) =>
       case 'recorded':
         return { ...teacher, file: resolvePath(context, teacher.file, issues, ['file']) };
       case 'openai-compatible':
+      case 'anthropic':
       case 'fake':
         return teacher;
     }

@@ -9,8 +9,10 @@ import { planCollection } from '../responses/collection-plan.ts';
 import { type Estimate, estimateCollection, estimateText } from '../responses/estimate.ts';
 import type { Response } from '../responses/response.ts';
 import { isOpen, openResponseStore, readResponses } from '../responses/response-store.ts';
+import { discounted } from '../responses/spending.ts';
 import { runPaths } from '../run-folder/paths.ts';
 import { createRun } from '../run-folder/run-folder.ts';
+import { takesBatches } from '../teachers/batches.ts';
 import type { ListedPrices } from '../teachers/prices.ts';
 import type { ChatMessage, Teacher } from '../teachers/teacher.ts';
 import { termsFor } from '../teachers/terms.ts';
@@ -89,7 +91,8 @@ const estimateArm = async (
   shared: SourceOptions,
   sampleCount: number,
 ): Promise<{ estimate: Estimate; source: string | undefined }> => {
-  const whole = await collectionOf(arm, teacher, shared);
+  const { batch, ...whole } = await collectionOf(arm, teacher, shared);
+  // Asked one by one, at the full price: nobody waits a day for an estimate.
   const first = { ...whole, examples: whole.examples.slice(0, sampleCount) };
   const { signal } = shared.surroundings;
   const { keys } = await collect({ ...first, ...(signal !== undefined && { signal }) });
@@ -97,8 +100,10 @@ const estimateArm = async (
   const store = await openResponseStore(whole.folder);
   await store.close();
   const planned = planCollection(whole).filter(({ requestKey }) => isOpen(store.answers.get(requestKey), whole.retryFailed));
-  const { prices, limits = {}, concurrency = teacher.concurrency } = whole;
-  const estimate = estimateCollection({ planned, sample, sampled: planCollection(first), prices, concurrency, limits });
+  const { limits = {}, concurrency = teacher.concurrency } = whole;
+  const isBatch = batch !== undefined && takesBatches(teacher);
+  const prices = whole.prices && isBatch ? discounted(whole.prices, teacher.batches.format.priceShare) : whole.prices;
+  const estimate = estimateCollection({ planned, sample, sampled: planCollection(first), prices, concurrency, limits, isBatch });
   return { estimate, source: prices === undefined ? undefined : priceSourceOf(prices) };
 };
 
@@ -113,7 +118,8 @@ export const readFailures = async ({ config, folder }: Pick<RunOptions, 'config'
 
 type PrimedArm = Extract<ArmConfig, { kind: 'strategy' }>;
 
-const primedArms = ({ arms }: RunConfig): PrimedArm[] => {
+/** The arms that a teacher answers. */
+export const primedArms = ({ arms }: RunConfig): PrimedArm[] => {
   const primed = arms.filter((arm) => arm.kind === 'strategy');
   if (primed.length === 0) throw new UserError('No arm of this config asks a teacher: there is nothing to send and nothing to pay.');
   return primed;

@@ -12,7 +12,7 @@ import { runTeacher } from './local-teacher.ts';
 import { questionsOf } from './questions.ts';
 import { armIdOf, inOrderOfNeed, type RunOptions, runBeginning, subjectsOf } from './run-plan.ts';
 import { chooseSettings } from './search.ts';
-import { collectSource, type SourceOptions } from './sources.ts';
+import { collectSource, type SourceOptions, submitBatches } from './sources.ts';
 import { openStudents, releaseStudents, type Student, withStudents } from './student.ts';
 import type { Surroundings } from './surroundings.ts';
 import { trainArm } from './train-arm.ts';
@@ -98,6 +98,7 @@ export const collectForRun = async (options: RunOptions, surroundings: Surroundi
 
 const collectArms = async (options: SourceOptions): Promise<Map<string, readonly Response[]>> => {
   const collected = new Map<string, readonly Response[]>();
+  await submitBatches(options.config.arms, options);
   for (const arm of inOrderOfNeed(options.config.arms)) collected.set(arm.name, await collectSource(arm, options));
   return collected;
 };

@@ -4,7 +4,8 @@ import { sha256OfFile } from '../base/folders.ts';
 import type { ArmConfig } from '../config/arm-config.ts';
 import type { RunConfig } from '../config/run-config.ts';
 import { strategies } from '../priming/strategies.ts';
-import { type CollectOptions, collect } from '../responses/collect.ts';
+import { readReserved } from '../responses/batch-jobs.ts';
+import { CollectionStoppedError, type CollectOptions, collect } from '../responses/collect.ts';
 import type { Response } from '../responses/response.ts';
 import { readResponses, readSpending, storeResponses } from '../responses/response-store.ts';
 import { goldResponses, shuffledResponses } from '../responses/sources.ts';
@@ -47,11 +48,11 @@ export const collectSource = async (arm: ArmConfig, options: SourceOptions): Pro
     try {
       const report = await collect({
         ...(await collectionOf(arm, teacher, options)),
-        onProgress: ({ doneCount, wantedCount, failedCount, lastProblem }) =>
+        onProgress: ({ doneCount, wantedCount, failedCount, underWayCount, lastProblem }) =>
           surroundings.onProgress?.(`collect ${arm.name}`, {
             doneCount,
             totalCount: wantedCount,
-            note: lastProblem ?? (failedCount === 0 ? '' : `${failedCount} failed`),
+            note: lastProblem ?? noteOf(failedCount, config.collection.batch === undefined ? 0 : underWayCount),
           }),
         ...(surroundings.signal !== undefined && { signal: surroundings.signal }),
       });
@@ -83,21 +84,41 @@ export const collectSource = async (arm: ArmConfig, options: SourceOptions): Pro
   return readResponses(folder, { keys });
 };
 
+/**
+ * Hands in all arms' batches before any of them is waited for: they are a day under way together, and not one after the other. What the
+ * budget does not reach for is left to `collectSource`, which says so.
+ */
+export const submitBatches = async (arms: readonly ArmConfig[], options: SourceOptions): Promise<void> => {
+  const { config, openTeacher, surroundings } = options;
+  const primed = arms.filter((arm) => arm.kind === 'strategy');
+  // A single one is handed in when it is collected.
+  if (config.collection.batch === undefined || primed.length < 2) return;
+  const teacher = await openTeacher();
+  for (const arm of primed) {
+    const whole = await collectionOf(arm, teacher, options);
+    try {
+      await collect({ ...whole, batch: { ...whole.batch, waits: false }, ...(surroundings.signal && { signal: surroundings.signal }) });
+    } catch (thrown) {
+      if (!(thrown instanceof CollectionStoppedError) || surroundings.signal?.aborted === true) throw thrown;
+    }
+  }
+};
+
 /** Kept in the run and told at once: terms of use are to be read before money is spent. */
-const warn = async (message: string, arm: ArmConfig, { run, surroundings }: SourceOptions): Promise<void> => {
+const warn = async (message: string, arm: ArmConfig, { run, surroundings }: Pick<SourceOptions, 'run' | 'surroundings'>): Promise<void> => {
   surroundings.say?.(`${arm.name}: ${message}`);
   await run.warn(stageNames.collect(arm.name), message);
 };
 
 /** What a teacher is asked for an arm, within the run's budget and limits. */
-export const collectionOf = async (
+export const collectionOf = async <Asked extends Pick<Teacher, 'identity'>>(
   arm: Extract<ArmConfig, { kind: 'strategy' | 'recorded' }>,
-  teacher: Teacher,
-  options: SourceOptions,
-): Promise<CollectOptions> => {
+  teacher: Asked,
+  options: Omit<SourceOptions, 'openTeacher'>,
+): Promise<Omit<CollectOptions, 'teacher'> & { readonly teacher: Asked }> => {
   const { config, run, task, examples } = options;
   const { answersPerQuestion, accept, ...sampling } = config.sampling;
-  const { budget, limits, retryFailed } = config.collection;
+  const { budget, limits, retryFailed, batch } = config.collection;
   const prices = config.collection.prices ?? (await listedPrices(teacher.identity));
   return {
     examples,
@@ -114,15 +135,27 @@ export const collectionOf = async (
     limits,
     // The budget is the run's: what other arms' answers cost counts, too.
     spentElsewhere: await spentByOthers(arm, options),
+    ...(batch !== undefined && arm.kind === 'strategy' && { batch: batchWays(batch) }),
     ...(prices !== undefined && { prices }),
     folder: join(run.paths.responses, arm.name),
     onWarning: (message) => void warn(message, arm, options),
   };
 };
 
-const spentByOthers = async (arm: ArmConfig, { config, run }: SourceOptions): Promise<Spending> => {
+const noteOf = (failedCount: number, inBatchCount: number): string =>
+  [...(failedCount === 0 ? [] : [`${failedCount} failed`]), ...(inBatchCount === 0 ? [] : [`${inBatchCount} in batches`])].join(', ');
+
+const batchWays = ({ pollSeconds, requestCount }: NonNullable<RunConfig['collection']['batch']>) => ({
+  pollMs: pollSeconds * 1000,
+  ...(requestCount !== undefined && { requestCount }),
+});
+
+/** What answers of other arms cost, and what their batches under way may cost. */
+const spentByOthers = async (arm: ArmConfig, { config, run }: Pick<SourceOptions, 'config' | 'run'>): Promise<Spending> => {
   const others = config.arms.filter(({ name }) => name !== arm.name);
-  return (await Promise.all(others.map(({ name }) => readSpending(join(run.paths.responses, name))))).reduce(addSpending, nothingSpent);
+  const folders = others.map(({ name }) => join(run.paths.responses, name));
+  const spent = await Promise.all(folders.flatMap((folder) => [readSpending(folder), readReserved(folder)]));
+  return spent.reduce(addSpending, nothingSpent);
 };
 
 const stored = async (folder: string, responses: readonly Response[]) => {

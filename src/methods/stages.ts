@@ -6,10 +6,12 @@ import type { ConfigSource } from '../config/config-text.ts';
 import { type ConfigSurroundings, type ParsedConfig, parseRunConfig, parseTrainConfig } from '../config/parse-config.ts';
 import { planStudy, type StudyPlan } from '../evaluation/plan.ts';
 import type { RunSummary } from '../evaluation/summary.ts';
+import type { ReadBatch, WrittenBatch } from '../responses/batch-file.ts';
 import type { Response } from '../responses/response.ts';
 import { currentVersions } from '../run-folder/versions.ts';
 import type { Environment } from '../teachers/provider-keys.ts';
 import { resolveModel } from '../weights/resolve-model.ts';
+import { readRunBatch, writeRunBatch } from './batch-files.ts';
 import { estimateRun, type PromptPreview, previewPrompts, type RunEstimate, readFailures } from './plan-collection.ts';
 import { questionsOf } from './questions.ts';
 import { collectForRun, type RunOptions, runResponsePriming } from './response-priming.ts';
@@ -79,6 +81,14 @@ export const previewCollection = async (configFile: string, count: number, optio
 /** What `retort collect --estimate` does: buys a few answers, which are kept, and reckons what the rest will cost. */
 export const estimateCollection = async (configFile: string, sampleCount: number, options: StageOptions = {}): Promise<RunEstimate> =>
   estimateRun(runOptions(configFile, options), await surroundingsOf(options), sampleCount);
+
+/** What `retort collect --write-batch` does: the requests that have no answer yet, as files of a provider's or vLLM's batch interface. */
+export const writeCollectionBatch = async (configFile: string, file: string, options: StageOptions = {}): Promise<WrittenBatch> =>
+  writeRunBatch(runOptions(configFile, options), await surroundingsOf(options), resolve(workingFolderOf(options), file));
+
+/** What `retort collect --read-batch` does: the answers of such a batch go into the run's folder. */
+export const readCollectionBatch = async (configFile: string, file: string, options: StageOptions = {}): Promise<ReadBatch> =>
+  readRunBatch(runOptions(configFile, options), await surroundingsOf(options), resolve(workingFolderOf(options), file));
 
 /** What `retort collect --failures` does: the answers so far that are not learnt from. */
 export const collectionFailures = async (configFile: string, options: StageOptions = {}): Promise<Response[]> =>

@@ -5,6 +5,7 @@ import type { TeacherError } from '../teachers/teacher-error.ts';
 import { type PauseGate, pauseGate } from './pause-gate.ts';
 import { type Limits, rateLimiter } from './rate-limiter.ts';
 import { type Budget, budgetKeeper, nothingSpent, type Prices, type Spending } from './spending.ts';
+import { usageMeasure } from './usage-measure.ts';
 
 /** Decides when a request may be sent: not during a pause, not faster than the limits, not beyond the budget. */
 export interface Admission {
@@ -35,25 +36,12 @@ export interface AdmissionOptions {
   readonly spentBefore?: Spending;
 }
 
-/** Around the messages a template writes role names and end tokens. */
-const tokensPerMessage = 8;
-
-/** A measured ratio gets so much on top: the next prompt may be of another kind. */
-const margin = 1.25;
-
 export const admission = (options: AdmissionOptions): Admission => {
   const { clock, random, patienceMs, limits = {}, budget = {}, prices, spentBefore = nothingSpent } = options;
   const gate = pauseGate({ clock, random, patienceMs });
   const limiter = rateLimiter(limits, clock);
   const keeper = budgetKeeper(budget, prices, spentBefore);
-  // No tokenizer makes more tokens of a text than it has bytes; what the teacher counts soon tells better.
-  let tokensPerByte = 1;
-  let measured = 0;
-
-  const fullUsage = ({ messages, sampling }: Pick<TeacherRequest, 'messages' | 'sampling'>): Usage => ({
-    promptTokens: Math.ceil(byteCount(messages) * Math.min(1, tokensPerByte)) + tokensPerMessage * messages.length,
-    completionTokens: sampling.maximumTokens,
-  });
+  const measure = usageMeasure();
 
   return {
     gate,
@@ -61,7 +49,7 @@ export const admission = (options: AdmissionOptions): Admission => {
     spent: keeper.spent,
     enter: async (request, stop) => {
       await gate.pass(stop);
-      const full = fullUsage(request);
+      const full = measure.full(request);
       const assumedTokens = full.promptTokens + full.completionTokens;
       const reservation = await keeper.reserve(full);
       try {
@@ -79,8 +67,7 @@ export const admission = (options: AdmissionOptions): Admission => {
       };
       return {
         settle: (usage) => {
-          measured = Math.max(measured, usage.promptTokens / Math.max(1, byteCount(request.messages)));
-          tokensPerByte = measured * margin;
+          measure.observe(request, usage);
           settle(usage);
         },
         settleUnbilled: () => settle(free),
@@ -94,9 +81,6 @@ export const admission = (options: AdmissionOptions): Admission => {
 };
 
 const free: Usage = { promptTokens: 0, completionTokens: 0 };
-
-const byteCount = (messages: TeacherRequest['messages']): number =>
-  messages.reduce((sum, { content }) => sum + Buffer.byteLength(content), 0);
 
 /** Whether a failed request may have been billed: an error that the provider reports itself is not, and one that never reached it is not. */
 export const mayBeBilled = ({ status, message }: TeacherError): boolean =>

@@ -148,7 +148,7 @@ const tryOnce = async (
 };
 
 /** Doubling, up to the longest wait, and somewhere in the upper half of it: clients that failed together do not come back together. */
-const waitBefore = (failureCount: number, retryAfterMs: number | undefined, policy: RetryPolicy, random: Random): number => {
+export const waitBefore = (failureCount: number, retryAfterMs: number | undefined, policy: RetryPolicy, random: Random): number => {
   const fullMs = Math.min(policy.longestWaitMs, policy.firstWaitMs * 2 ** (failureCount - 1));
   return Math.max(Math.min(retryAfterMs ?? 0, policy.patienceMs), fullMs * (0.5 + 0.5 * random.uniform()));
 };

@@ -1,32 +1,16 @@
-import { dirname, extname, join } from 'node:path';
-import { z } from 'zod';
-import { systemClock } from '../base/clock.ts';
+import { dirname, extname } from 'node:path';
 import { makeFolder, ownerOnly, writeFileAtomic } from '../base/folders.ts';
 import { readJsonLines } from '../base/json-lines.ts';
-import { type ChatCompletionSettings, chatCompletionBody, parseChatCompletion } from '../teachers/chat-completion.ts';
-import { teacherErrorOf } from '../teachers/provider-failure.ts';
-import { redactor } from '../teachers/redact.ts';
-import { TeacherError } from '../teachers/teacher-error.ts';
-import type { Asked } from './ask.ts';
+import type { BatchFormat, BatchLimits, BatchResult } from '../teachers/batches.ts';
+import { type JoinPlace, joinResults } from './batch-join.ts';
 import type { CollectOptions } from './collect-options.ts';
 import { type PlannedAnswer, planCollection } from './collection-plan.ts';
-import { responseOf } from './response-of.ts';
-import { isOpen, openResponseStore } from './response-store.ts';
+import { isOpen, openResponseStore, type ResponseStore } from './response-store.ts';
 
-/**
- * What a provider takes in one file: OpenAI's limits, 50,000 requests and 200 MB. vLLM's `run-batch` reads the same lines and has none.
- */
-export interface BatchLimits {
-  readonly requestCount: number;
-  readonly sizeBytes: number;
-}
-
-export const openAiBatchLimits: BatchLimits = { requestCount: 50_000, sizeBytes: 200_000_000 };
-
-/** What a batch is made from: a collection that nobody is asked for. */
+/** What a batch file is made from: a collection that nobody is asked for. */
 export type BatchOptions = Omit<
   CollectOptions,
-  'teacher' | 'concurrency' | 'retries' | 'limits' | 'budget' | 'signal' | 'graceMs' | 'onProgress'
+  'teacher' | 'concurrency' | 'retries' | 'limits' | 'budget' | 'signal' | 'graceMs' | 'onProgress' | 'batch'
 > & {
   /** `openAiCompatibleProfile(…).identity`: answers get the keys that asking the same server would give them. */
   readonly teacher: Pick<CollectOptions['teacher'], 'identity'>;
@@ -38,104 +22,78 @@ export interface WrittenBatch {
 }
 
 /**
- * Writes the requests for all questions without an answer as lines of OpenAI's batch interface, `NAME.jsonl`, or `NAME-1.jsonl`, `NAME-2.jsonl` …
- * where one file would be over the limits. Nothing is sent.
+ * Writes the requests for all questions of these collections that have no answer as lines of a batch, `NAME.jsonl`, or `NAME-1.jsonl`,
+ * `NAME-2.jsonl` … where one file would be over the limits. Nothing is sent.
  */
 export const writeBatchFiles = async (
   file: string,
-  settings: ChatCompletionSettings,
-  options: BatchOptions,
-  limits: BatchLimits = openAiBatchLimits,
+  format: BatchFormat,
+  collections: readonly BatchOptions[],
+  limits: BatchLimits = format.limits,
 ): Promise<WrittenBatch> => {
-  const open = await openRequests(options);
-  const lines = open.map((item) =>
-    JSON.stringify({
-      custom_id: item.requestKey,
-      method: 'POST',
-      url: '/v1/chat/completions',
-      body: chatCompletionBody({ messages: item.messages(), sampling: item.sampling }, settings),
-    }),
-  );
+  const lines: string[] = [];
+  for (const options of collections)
+    for (const item of await openRequests(options))
+      lines.push(format.requestLine(item.requestKey, { messages: item.messages(), sampling: item.sampling }));
   const parts = splitLines(lines, limits);
   const extension = extname(file);
   const stem = file.slice(0, file.length - extension.length);
   await makeFolder(dirname(file));
-  const files = parts.map((_, index) => (parts.length === 1 ? file : `${stem}-${index + 1}${extension}`));
-  for (const [index, part] of parts.entries())
-    await writeFileAtomic(files[index] ?? join(stem, String(index)), `${part.join('\n')}\n`, { mode: ownerOnly });
-  return { files, requestCount: open.length };
+  const files: string[] = [];
+  for (const [index, part] of parts.entries()) {
+    const path = parts.length === 1 ? file : `${stem}-${index + 1}${extension}`;
+    await writeFileAtomic(path, `${part.join('\n')}\n`, { mode: ownerOnly });
+    files.push(path);
+  }
+  return { files, requestCount: lines.length };
 };
 
 /** What became of the lines of a batch's output. */
 export interface ReadBatch {
-  /** Answers that are in the store now and were not before. */
+  /** Answers that are in the stores now and were not before. */
   readonly newCount: number;
   /** Answers that were there already. */
   readonly knownCount: number;
   /** Requests that the batch did not answer, by what it said; they stay open and go into the next file. */
   readonly failures: Readonly<Record<string, number>>;
-  /** Lines of requests that this collection does not have: of another config, or of other questions. */
+  /** Lines of requests that these collections do not have: of another config, or of other questions. */
   readonly strangeCount: number;
   /** Requests that are still without an answer. */
   readonly openCount: number;
 }
 
-/** Reads a batch's output (or error) file into a folder of answers, joined by `custom_id`, in whatever order the lines come. */
-export const readBatchFile = async (file: string, options: BatchOptions): Promise<ReadBatch> => {
-  const planned = new Map(planCollection(options).map((item) => [item.requestKey, item]));
-  const store = await openResponseStore(options.folder);
-  const failures: Record<string, number> = {};
-  let newCount = 0;
-  let knownCount = 0;
-  let strangeCount = 0;
-  try {
-    for await (const { line, value } of readJsonLines(file)) {
-      const parsed = outputLine.safeParse(value);
-      const item = planned.get(parsed.data?.custom_id ?? '');
-      if (!parsed.success || item === undefined) {
-        strangeCount++;
-        continue;
-      }
-      if (!isOpen(store.answers.get(item.requestKey))) {
-        knownCount++;
-        continue;
-      }
-      const asked = askedOf(parsed.data, `${file}:${line}`);
-      if (asked.outcome === 'unanswered') failures[asked.problem.message] = (failures[asked.problem.message] ?? 0) + 1;
-      else {
-        await store.append(responseOf(item, item.messages(), asked, options, options.clock ?? systemClock));
-        newCount++;
-      }
+/** Reads a batch's output (or error) file into the collections' folders, joined by id, in whatever order the lines come. */
+export const readBatchFile = async (file: string, format: BatchFormat, collections: readonly BatchOptions[]): Promise<ReadBatch> => {
+  const places = new Map<string, Omit<JoinPlace, 'isOpen'> & { readonly options: BatchOptions }>();
+  const stores: ResponseStore[] = [];
+  let brokenCount = 0;
+  async function* results(): AsyncGenerator<BatchResult> {
+    for await (const { value } of readJsonLines(file)) {
+      const result = format.parseResult(value);
+      if (result === undefined) brokenCount++;
+      else yield result;
     }
-    const openCount = [...planned.keys()].filter((key) => isOpen(store.answers.get(key))).length;
-    return { newCount, knownCount, failures, strangeCount, openCount };
-  } finally {
-    await store.close();
   }
-};
-
-const outputLine = z.object({
-  custom_id: z.string(),
-  response: z.object({ status_code: z.number(), body: z.unknown() }).nullish(),
-  error: z.object({ code: z.string().nullish(), message: z.string().nullish() }).nullish(),
-});
-
-/** A line of the output as if the request had been sent by itself. */
-const askedOf = ({ response, error }: z.infer<typeof outputLine>, where: string): Asked => {
-  const tries = { tryCount: 1, latencyMs: 0, wastedUsage: undefined, assumedUsage: undefined };
-  const answer = response?.status_code === 200 ? parseChatCompletion(response.body) : undefined;
-  if (answer !== undefined) return { outcome: 'answered', answer, ...tries };
-  const problem =
-    response === undefined || response === null
-      ? new TeacherError(`The batch did not answer: ${error?.message ?? error?.code ?? 'no reason given'}.`, { retry: 'later' })
-      : teacherErrorOf(
-          { status: response.status_code, body: JSON.stringify(response.body) ?? '', message: '' },
-          where.replace(/:\d+$/, ''),
-          redactor([]),
-          0,
-        );
-  const isRefused = problem.advice.retry === 'never' && problem.advice.scope === 'question';
-  return { outcome: isRefused ? 'refused' : 'unanswered', problem, ...tries };
+  const isStillOpen = (id: string, { store, options }: Omit<JoinPlace, 'isOpen'> & { readonly options: BatchOptions }): boolean =>
+    isOpen(store.answers.get(id), options.retryFailed);
+  try {
+    for (const options of collections) {
+      const store = await openResponseStore(options.folder);
+      stores.push(store);
+      for (const item of planCollection(options)) places.set(item.requestKey, { item, options, store, tryCount: 1 });
+    }
+    const joined = await joinResults(results(), (id) => {
+      const place = places.get(id);
+      return place && { ...place, isOpen: isStillOpen(id, place) };
+    });
+    const { newCount, knownCount, problems } = joined;
+    const failures: Record<string, number> = {};
+    for (const { message } of problems.values()) failures[message] = (failures[message] ?? 0) + 1;
+    const openCount = [...places].filter(([id, place]) => isStillOpen(id, place)).length;
+    return { newCount, knownCount, failures, strangeCount: joined.strangeCount + brokenCount, openCount };
+  } finally {
+    for (const store of stores) await store.close();
+  }
 };
 
 /** What a batch would ask: questions without an answer. */

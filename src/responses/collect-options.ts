@@ -30,6 +30,8 @@ export interface CollectOptions extends CollectionPlanOptions {
   readonly spentElsewhere?: Spending;
   /** What the teacher's tokens cost; wanted for a budget in dollars. */
   readonly prices?: Prices;
+  /** Asks in the provider's batches, for a share of `prices`; the teacher must take them. */
+  readonly batch?: BatchWays;
   readonly clock?: Clock;
   /** For the waits between tries. */
   readonly random?: Random;
@@ -39,6 +41,16 @@ export interface CollectOptions extends CollectionPlanOptions {
   readonly graceMs?: number;
   readonly onProgress?: (progress: CollectionProgress) => void;
   readonly onWarning?: (warning: string) => void;
+}
+
+/** How a provider's batches are used. */
+export interface BatchWays {
+  /** How often is asked whether they have ended; every minute when absent. */
+  readonly pollMs?: number;
+  /** Requests in one batch at most; what the provider takes when absent. */
+  readonly requestCount?: number;
+  /** False: comes back when everything is handed in, without the answers. */
+  readonly waits?: boolean;
 }
 
 export interface CollectionProgress {

@@ -1,16 +1,18 @@
 import { systemClock } from '../base/clock.ts';
 import { messageOf } from '../base/errors.ts';
 import type { TornLine } from '../base/json-lines.ts';
+import { takesBatches } from '../teachers/batches.ts';
 import { TeacherError } from '../teachers/teacher-error.ts';
 import { termsFor } from '../teachers/terms.ts';
 import { askAll } from './ask-all.ts';
+import { askInBatches } from './ask-batches.ts';
 import { CollectionStoppedError, type CollectOptions, sourceOf } from './collect-options.ts';
 import { type PlannedAnswer, planCollection } from './collection-plan.ts';
 import { type CollectionReport, collectionTally } from './collection-report.ts';
 import { judge } from './judge.ts';
 import { writeProvenance } from './provenance.ts';
 import { isOpen, openResponseStore, type ResponseStore, readResponses } from './response-store.ts';
-import { BudgetReachedError } from './spending.ts';
+import { BudgetReachedError, discounted } from './spending.ts';
 
 export type { CollectionProgress, CollectOptions } from './collect-options.ts';
 export { CollectionStoppedError } from './collect-options.ts';
@@ -19,7 +21,8 @@ export { CollectionStoppedError } from './collect-options.ts';
  * Collects a teacher's answers to questions under one strategy into a folder. Each answer is on the disk before it counts; whatever stops the
  * process, the next call goes on where it stopped, and asks again only for what was under way.
  */
-export const collect = async (options: CollectOptions): Promise<CollectionReport> => {
+export const collect = async (given: CollectOptions): Promise<CollectionReport> => {
+  const options = withBatchPrices(given);
   const { teacher, folder, clock = systemClock, signal, onWarning } = options;
   const planned = planCollection(options);
   const startMs = clock.now();
@@ -39,7 +42,8 @@ export const collect = async (options: CollectOptions): Promise<CollectionReport
     );
     const report = (): CollectionReport => tally.report({ source: sourceOf(options), folder, durationMs: clock.now() - startMs });
     try {
-      await askAll(open, options, store, tally);
+      if (options.batch === undefined) await askAll(open, options, store, tally);
+      else await askInBatches(planned, open, options, store, tally);
     } catch (thrown) {
       if (thrown instanceof BudgetReachedError)
         throw new CollectionStoppedError(`${thrown.message} ${stopMessage(report(), 'Stopped')}`, report());
@@ -54,6 +58,13 @@ export const collect = async (options: CollectOptions): Promise<CollectionReport
   } finally {
     await store.close();
   }
+};
+
+/** What a batch costs decides what is counted, bounded and recorded. */
+const withBatchPrices = (options: CollectOptions): CollectOptions => {
+  const { batch, prices, teacher } = options;
+  if (batch === undefined || prices === undefined || !takesBatches(teacher)) return options;
+  return { ...options, prices: discounted(prices, teacher.batches.format.priceShare) };
 };
 
 const writeCard = (planned: readonly PlannedAnswer[], options: CollectOptions): Promise<void> => {
@@ -86,8 +97,10 @@ const rejudge = async (planned: readonly PlannedAnswer[], { folder, accept = [] 
   }
 };
 
-const stopMessage = ({ doneCount, wantedCount, folder }: CollectionReport, beginning: string): string =>
-  `${beginning} with ${doneCount} of ${wantedCount} answers, which are kept in ${folder}. Run the same command again to go on.`;
+const stopMessage = ({ doneCount, wantedCount, folder, underWayCount = 0 }: CollectionReport, beginning: string): string => {
+  const underWay = underWayCount === 0 ? '' : ` ${underWayCount} more are under way in batches, which go on at the provider.`;
+  return `${beginning} with ${doneCount} of ${wantedCount} answers, which are kept in ${folder}.${underWay} Run the same command again to go on.`;
+};
 
 /** The teacher's own words, and what becomes of what was collected. */
 const withCounts = (error: TeacherError, report: CollectionReport): TeacherError =>

@@ -31,6 +31,15 @@ export const collectionSchema = z
       })
       .exactOptional()
       .describe('US dollars per million tokens; without it, the list prices of known providers.'),
+    batch: z
+      .strictObject({
+        pollSeconds: z.number().positive().max(86_400).default(60).describe('How often is asked whether batches have ended.'),
+        requestCount: positiveCount.exactOptional().describe('Requests in one batch at most; without it, what the provider takes.'),
+      })
+      .exactOptional()
+      .describe(
+        "Asks in the provider's batches: half the price, answers within a day. Teachers of kind openai-compatible (OpenAI) or anthropic.",
+      ),
     retryFailed: z.boolean().default(false).describe('Asks again for answers that were cut off, filtered, refused or empty.'),
   })
   .describe('What collecting answers may cost, and how fast it may go.');

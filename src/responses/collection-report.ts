@@ -27,12 +27,17 @@ export interface CollectionReport {
   /** Tokens of this call as the teacher counted them, and in full where it did not; absent where nothing was asked. */
   readonly usage?: Usage;
   readonly durationMs: number;
+  /** Requests that the provider works on in batches; absent where there are none. */
+  readonly underWayCount?: number;
 }
 
 /** Counts while answers come in. */
 export interface CollectionTally {
   countRequest(): void;
   countAnswer(response: Response): void;
+  /** Requests in batches that have not ended. */
+  setUnderWay(count: number): void;
+  readonly underWayCount: () => number;
   readonly counts: () => Pick<CollectionReport, 'wantedCount' | 'doneCount' | 'keptCount' | 'failedCount'>;
   report(about: Pick<CollectionReport, 'source' | 'folder' | 'durationMs'>): CollectionReport;
 }
@@ -50,6 +55,7 @@ export const collectionTally = (
   let newFlexibleCount = 0;
   let requestCount = 0;
   let usage: Usage | undefined;
+  let underWayCount = 0;
   const set = (key: string, answer: Pick<StoredAnswer, 'status' | 'reason'>): void => {
     keptCount += Number(answer.status === 'kept') - Number(statuses.get(key)?.status === 'kept');
     statuses.set(key, answer);
@@ -77,6 +83,10 @@ export const collectionTally = (
       newFlexibleCount += Number(response.flexible);
       usage = addUsage(usage, addUsage(response.usage, addUsage(response.wastedUsage, response.assumedUsage)));
     },
+    setUnderWay: (count) => {
+      underWayCount = count;
+    },
+    underWayCount: () => underWayCount,
     counts,
     report: (about) => ({
       ...about,
@@ -88,6 +98,7 @@ export const collectionTally = (
       newFlexibleCount,
       requestCount,
       ...(usage === undefined ? {} : { usage }),
+      ...(underWayCount === 0 ? {} : { underWayCount }),
     }),
   };
 };

@@ -18,6 +18,8 @@ export interface Estimate {
   /** Absent where prices are not known. */
   readonly usd?: Range;
   readonly durationMs?: Range;
+  /** Handed in as batches. */
+  readonly isBatch?: boolean;
   /** Answers that the ranges were measured on; 0: they are bounds, from a byte a token and the token limit. */
   readonly sampleCount: number;
 }
@@ -32,10 +34,14 @@ export interface EstimateOptions {
   readonly prices?: Prices | undefined;
   readonly concurrency: number;
   readonly limits?: Limits;
+  /** In batches nobody knows how long it takes, but that it takes a day at most. */
+  readonly isBatch?: boolean;
 }
 
 /** Prompts by the sample's tokens per byte, completions by its mean length, each with its sampling error (Student's t). */
-export const estimateCollection = ({ planned, sample, sampled, prices, concurrency, limits = {} }: EstimateOptions): Estimate => {
+export const estimateCollection = (options: EstimateOptions): Estimate => {
+  const { planned, sample, sampled, prices, concurrency, limits = {}, isBatch = false } = options;
+  const about = isBatch ? { isBatch } : {};
   const count = planned.length;
   const bytes = planned.map(byteCount);
   const totalBytes = sum(bytes);
@@ -50,7 +56,7 @@ export const estimateCollection = ({ planned, sample, sampled, prices, concurren
       promptTokens: { low: Math.ceil(totalBytes / 8), high: totalBytes + 8 * count },
       completionTokens: { low: count, high: limit },
     };
-    return { answerCount: count, ...bounds, ...usdOf(bounds, prices), sampleCount: 0 };
+    return { answerCount: count, ...bounds, ...usdOf(bounds, prices), ...about, sampleCount: 0 };
   }
   const ratio = sum(measured.map(({ usage }) => usage.promptTokens)) / sum(measured.map((item) => item.bytes));
   const meanBytes = totalBytes / Math.max(1, count);
@@ -73,14 +79,15 @@ export const estimateCollection = ({ planned, sample, sampled, prices, concurren
     promptTokens,
     completionTokens,
     ...usdOf({ promptTokens, completionTokens }, prices),
-    ...(meanBytes > 0 && { durationMs: { low: durationOf('low'), high: durationOf('high') } }),
+    ...about,
+    ...(meanBytes > 0 && !isBatch && { durationMs: { low: durationOf('low'), high: durationOf('high') } }),
     sampleCount: measured.length,
   };
 };
 
 /** @example estimateText(estimate) // '1,000 answers: about $3.10 to $4.40, 24 to 26 minutes (measured on 12 answers)' */
 export const estimateText = (
-  { answerCount, usd, promptTokens, completionTokens, durationMs, sampleCount }: Estimate,
+  { answerCount, usd, promptTokens, completionTokens, durationMs, isBatch = false, sampleCount }: Estimate,
   limits: Limits = {},
 ): string => {
   const number = (value: number): string => Math.round(value).toLocaleString('en');
@@ -92,6 +99,7 @@ export const estimateText = (
   const parts = [
     ...(usd === undefined ? [] : [`about ${between(usd, money)}`]),
     `${between(promptTokens, number)} tokens of prompts and ${between(completionTokens, number)} of answers`,
+    ...(isBatch ? ['in batches, which take a day at most'] : []),
     ...(durationMs === undefined
       ? []
       : [`${between(durationMs, minutes)} ${minutes(durationMs.high) === '1' ? 'minute' : 'minutes'}${pace}`]),

@@ -54,38 +54,29 @@ export interface BudgetKeeper {
 }
 
 export const budgetKeeper = (budget: Budget, prices: Prices | undefined, spentBefore: Spending): BudgetKeeper => {
-  if (budget.usd !== undefined && prices === undefined)
-    throw new UserError(
-      'budget.usd: the prices of this teacher are not known. Name them as prices: {inputPerMillion, outputPerMillion}, or bound tokens or requests.',
-    );
-  const costOf = (usage: Usage): Spending => ({
-    usd: prices === undefined ? 0 : costUsd(usage, prices),
-    tokens: usage.promptTokens + usage.completionTokens,
-    requests: 1,
-  });
+  checkPrices(budget, prices);
   let spent = spentBefore;
-  const underWay = new Set<Spending>();
+  // A running sum: with hundreds under way, adding them all up for each request would cost more than the request.
+  let underWay = nothingSpent;
+  let underWayCount = 0;
   let settled = Promise.withResolvers<void>();
-
-  const crossed = (next: Spending, others: Iterable<Spending>): keyof Budget | undefined => {
-    const total = [...others].reduce(addSpending, addSpending(spent, next));
-    return budgetNames.find((name) => total[name] > (budget[name] ?? Number.POSITIVE_INFINITY) * (1 + rounding));
-  };
 
   return {
     spent: () => spent,
     reserve: async (full) => {
-      const cost = costOf(full);
-      while (crossed(cost, underWay) !== undefined) {
-        const name = crossed(cost, []);
-        if (name !== undefined) throw new BudgetReachedError(reachedMessage(name, budget, spent));
+      const cost = spendingFor(full, prices);
+      while (crossedBudget(budget, addSpending(addSpending(spent, underWay), cost)) !== undefined) {
+        checkBudget(budget, spent, cost);
         await settled.promise;
       }
-      underWay.add(cost);
+      underWay = addSpending(underWay, cost);
+      underWayCount++;
       return {
         settle: (usage) => {
-          underWay.delete(cost);
-          spent = addSpending(spent, usage === undefined ? cost : costOf(usage));
+          underWayCount--;
+          // What rounding left of a sum of prices goes when nothing is under way.
+          underWay = underWayCount === 0 ? nothingSpent : subtractSpending(underWay, cost);
+          spent = addSpending(spent, usage === undefined ? cost : spendingFor(usage, prices));
           settled.resolve();
           settled = Promise.withResolvers<void>();
         },
@@ -94,15 +85,54 @@ export const budgetKeeper = (budget: Budget, prices: Prices | undefined, spentBe
   };
 };
 
+/** A budget in dollars wants prices. */
+export const checkPrices = (budget: Budget, prices: Prices | undefined): void => {
+  if (budget.usd !== undefined && prices === undefined)
+    throw new UserError(
+      'budget.usd: the prices of this teacher are not known. Name them as prices: {inputPerMillion, outputPerMillion}, or bound tokens or requests.',
+    );
+};
+
+/** What one request with this usage costs. */
+export const spendingFor = (usage: Usage, prices: Prices | undefined): Spending => ({
+  usd: prices === undefined ? 0 : costUsd(usage, prices),
+  tokens: usage.promptTokens + usage.completionTokens,
+  requests: 1,
+});
+
 const budgetNames = ['usd', 'tokens', 'requests'] as const;
 
-/** Sums of prices are not exact; nobody minds a millionth of a millionth. */
-const rounding = 1e-12;
+/** Sums of prices are not exact; nobody minds a thousandth of a millionth. */
+const rounding = 1e-9;
+
+/** The first part of the budget that so much would be over. */
+export const crossedBudget = (budget: Budget, total: Spending): keyof Budget | undefined =>
+  budgetNames.find((name) => total[name] > (budget[name] ?? Number.POSITIVE_INFINITY) * (1 + rounding));
+
+/** Throws a BudgetReachedError when what a request may cost does not fit beside what is spent. */
+export const checkBudget = (budget: Budget, spent: Spending, cost: Spending): void => {
+  const name = crossedBudget(budget, addSpending(spent, cost));
+  if (name !== undefined) throw new BudgetReachedError(reachedMessage(name, budget, spent));
+};
+
+/** The same prices at a share of them. */
+export const discounted = (prices: Prices, share: number): Prices => ({
+  ...prices,
+  inputPerMillion: prices.inputPerMillion * share,
+  outputPerMillion: prices.outputPerMillion * share,
+  ...(prices.cachedInputPerMillion !== undefined && { cachedInputPerMillion: prices.cachedInputPerMillion * share }),
+});
 
 export const addSpending = (a: Spending, b: Spending): Spending => ({
   usd: a.usd + b.usd,
   tokens: a.tokens + b.tokens,
   requests: a.requests + b.requests,
+});
+
+const subtractSpending = (a: Spending, b: Spending): Spending => ({
+  usd: a.usd - b.usd,
+  tokens: a.tokens - b.tokens,
+  requests: a.requests - b.requests,
 });
 
 const amountText: Record<keyof Budget, (amount: number) => string> = {

@@ -100,14 +100,17 @@ const usageOf = (usage: z.infer<typeof completionSchema>['usage']): Usage | unde
   };
 };
 
-/** The headers of OpenAI and of those who imitate them; limits are per minute. */
-export const rateLimitOf = (headers: Readonly<Record<string, string>>): RateLimit | undefined => {
-  const entries = Object.entries(rateLimitHeaders).flatMap(([name, header]) => {
+/** What headers say of limits per minute, by the names that a provider gives them. */
+export const rateLimitIn = (names: Record<keyof RateLimit, string>, headers: Readonly<Record<string, string>>): RateLimit | undefined => {
+  const entries = Object.entries(names).flatMap(([name, header]) => {
     const value = Number(headers[header] ?? Number.NaN);
     return Number.isFinite(value) && value >= 0 ? [[name, value] as const] : [];
   });
   return entries.length === 0 ? undefined : Object.fromEntries(entries);
 };
+
+/** The headers of OpenAI and of those who imitate them. */
+export const rateLimitOf = (headers: Readonly<Record<string, string>>): RateLimit | undefined => rateLimitIn(rateLimitHeaders, headers);
 
 const rateLimitHeaders: Record<keyof RateLimit, string> = {
   requestsPerMinute: 'x-ratelimit-limit-requests',

@@ -1,11 +1,13 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { z } from 'zod';
-import { sha256 } from '../base/folders.ts';
 import { randomFrom } from '../base/random.ts';
+import { batchDesk, type FaultBatchOptions, type LineFault, lineFaults, type SubmittedBatch } from './fault-batches.ts';
+import { type FaultServerAnswer, type FaultServerRequest, type Wire, wires } from './fault-wires.ts';
+import { type Fault, faultAt, faults, sendJson } from './faults.ts';
 
-/** What can go wrong between a client and a provider. */
-export type Fault = keyof typeof faults;
+export type { LineFault } from './fault-batches.ts';
+export type { FaultServerRequest } from './fault-wires.ts';
+export type { Fault } from './faults.ts';
 
 export interface FaultServerOptions {
   readonly seed?: number;
@@ -23,25 +25,27 @@ export interface FaultServerOptions {
   readonly echoesKey?: boolean;
   /** 0 picks a free one. */
   readonly port?: number;
-}
-
-export interface FaultServerRequest {
-  readonly model: string;
-  readonly messages: readonly { readonly role: string; readonly content: string }[];
-  readonly seed: number | undefined;
-  /** A hash of the whole request: equal requests have equal ones. */
-  readonly fingerprint: string;
+  /** How batches go: calls of their interface by shares or a script (`call` counts those to this route from 0), their requests likewise. */
+  readonly batches?: FaultBatchOptions & {
+    readonly callFaults?: Readonly<Partial<Record<Fault, number>>> | ((route: string, call: number) => Fault | undefined);
+    readonly lineFaults?:
+      | Readonly<Partial<Record<LineFault, number>>>
+      | ((request: FaultServerRequest, attempt: number) => LineFault | undefined);
+  };
 }
 
 export interface ServedRequest extends FaultServerRequest {
   readonly attempt: number;
-  readonly fault: Fault | undefined;
+  readonly fault: Fault | LineFault | undefined;
   readonly isBilled: boolean;
 }
 
-/** A server of OpenAI's chat completions on this machine that fails on schedule and counts what it would have billed. */
+/**
+ * A server of OpenAI's chat completions and Anthropic's messages on this machine, and of both their batches, that fails on schedule and counts
+ * what it would have billed.
+ */
 export interface FaultServer {
-  /** For `openAiCompatibleTeacher`. */
+  /** For `openAiCompatibleTeacher` and `anthropicTeacher`. */
   readonly baseUrl: string;
   /** All that was dealt with, in order of arrival of the end. */
   readonly served: readonly ServedRequest[];
@@ -53,105 +57,33 @@ export interface FaultServer {
   /** Requests that have come and are not dealt with; stalled ones do not count. */
   readonly underWayCount: () => number;
   readonly peakUnderWayCount: () => number;
+  /** Batches that were taken. */
+  readonly batches: readonly SubmittedBatch[];
+  /** Calls of the batch interfaces so far, whatever became of them. */
+  readonly batchCallCount: () => number;
   close(): Promise<void>;
 }
 
-const requestBody = z.object({
-  model: z.string(),
-  messages: z.array(z.object({ role: z.string(), content: z.string() })),
-  seed: z.number().optional(),
-});
-
-interface Occasion {
-  readonly response: ServerResponse;
-  /** The body of the answer that should have been sent. */
-  readonly answerBody: () => Record<string, unknown>;
-  readonly errorBody: (message: string) => string;
-  readonly retryAfterSeconds: number | undefined;
-}
-
-/** A row a fault: whether the provider bills it, and what the client sees. */
-const faults = {
-  'rate-limited': {
-    isBilled: false,
-    send: ({ response, errorBody, retryAfterSeconds }: Occasion) => {
-      if (retryAfterSeconds !== undefined) response.setHeader('retry-after', String(retryAfterSeconds));
-      sendJson(response, 429, errorBody('Rate limit reached. Slow down.'));
-    },
-  },
-  'server-error': {
-    isBilled: false,
-    send: ({ response, errorBody }: Occasion) => sendJson(response, 500, errorBody('The server had an error.')),
-  },
-  overloaded: { isBilled: false, send: ({ response }: Occasion) => sendJson(response, 503, '') },
-  'bad-request': { isBilled: false, send: ({ response, errorBody }: Occasion) => sendJson(response, 400, errorBody('No such parameter.')) },
-  'too-long': {
-    isBilled: false,
-    send: ({ response }: Occasion) =>
-      sendJson(
-        response,
-        400,
-        JSON.stringify({ error: { message: "This model's maximum context length is 8 tokens.", code: 'context_length_exceeded' } }),
-      ),
-  },
-  forbidden: {
-    isBilled: false,
-    send: ({ response, errorBody }: Occasion) => sendJson(response, 403, errorBody('This key may not use this model.')),
-  },
-  'not-found': { isBilled: false, send: ({ response, errorBody }: Occasion) => sendJson(response, 404, errorBody('No such model.')) },
-  'reset-before-billing': { isBilled: false, send: ({ response }: Occasion) => void response.socket?.resetAndDestroy() },
-  'reset-after-billing': { isBilled: true, send: ({ response }: Occasion) => void response.socket?.resetAndDestroy() },
-  'empty-body': { isBilled: true, send: ({ response }: Occasion) => sendJson(response, 200, '') },
-  'empty-answer': {
-    isBilled: true,
-    send: ({ response, answerBody }: Occasion) => sendJson(response, 200, JSON.stringify(withChoice(answerBody(), { text: '' }))),
-  },
-  'half-json': {
-    isBilled: true,
-    send: ({ response, answerBody }: Occasion) => {
-      const text = JSON.stringify(answerBody());
-      sendJson(response, 200, text.slice(0, text.length / 2));
-    },
-  },
-  garbage: {
-    isBilled: true,
-    send: ({ response, errorBody }: Occasion) => sendJson(response, 200, `\u0000\u0001 garbage ${errorBody('not JSON')}`),
-  },
-  'web-page': {
-    isBilled: false,
-    send: ({ response, errorBody }: Occasion) => {
-      response.writeHead(200, { 'content-type': 'text/html' });
-      response.end(`<!doctype html><html><title>Gateway</title><p>Sign in to the network. ${errorBody('')}</html>`);
-    },
-  },
-  stall: { isBilled: false, send: () => undefined },
-  length: {
-    isBilled: true,
-    send: ({ response, answerBody }: Occasion) =>
-      sendJson(response, 200, JSON.stringify(withChoice(answerBody(), { finishReason: 'length' }))),
-  },
-  'content-filter': {
-    isBilled: true,
-    send: ({ response, answerBody }: Occasion) =>
-      sendJson(response, 200, JSON.stringify(withChoice(answerBody(), { text: '', finishReason: 'content_filter' }))),
-  },
-};
-
 /** Starts the server on the loopback interface. Whoever starts it closes it. */
 export const startFaultServer = async (options: FaultServerOptions = {}): Promise<FaultServer> => {
-  const { seed = 0, latencyMs = 0, answer = defaultAnswer, retryAfterSeconds } = options;
+  const { seed = 0, latencyMs = 0, answer = defaultAnswer, retryAfterSeconds, batches = {} } = options;
   const served: ServedRequest[] = [];
   const billed = new Map<string, number>();
   const attempts = new Map<string, number>();
+  const calls = new Map<string, number>();
   const total = { promptTokens: 0, completionTokens: 0 };
   let underWay = 0;
   let peak = 0;
 
-  const deal = (request: FaultServerRequest, response: ServerResponse, authorization: string): void => {
-    const attempt = attempts.get(request.fingerprint) ?? 0;
-    attempts.set(request.fingerprint, attempt + 1);
-    const fault = faultOf(options.faults, request, attempt, seed);
-    const isBilled = fault === undefined || faults[fault].isBilled;
+  /** Counts the request, and bills it where its fault is billed. */
+  const serve = <Name extends Fault | LineFault>(
+    request: FaultServerRequest,
+    faultFor: (attempt: number) => Name | undefined,
+    rows: Readonly<Record<Name, { readonly isBilled: boolean }>>,
+  ): { readonly fault: Name | undefined; readonly answer: FaultServerAnswer } => {
+    const attempt = counted(attempts, request.fingerprint);
+    const fault = faultFor(attempt);
+    const isBilled = fault === undefined || rows[fault].isBilled;
     const text = answer(request);
     const usage = {
       promptTokens: countWords(request.messages.map(({ content }) => content).join(' ')),
@@ -163,25 +95,61 @@ export const startFaultServer = async (options: FaultServerOptions = {}): Promis
       total.completionTokens += usage.completionTokens;
     }
     served.push({ ...request, attempt, fault, isBilled });
-    const answerBody = () => completionBody(request, text, usage);
-    const errorBody = (message: string) =>
-      JSON.stringify({ error: { message: options.echoesKey === true ? `${message} You sent ${authorization}` : message } });
-    if (fault === undefined) sendJson(response, 200, JSON.stringify(answerBody()));
-    else faults[fault].send({ response, answerBody, errorBody, retryAfterSeconds });
+    return { fault, answer: { text, finishReason: 'stop', usage } };
+  };
+
+  const desk = batchDesk(batches, (request) => {
+    const schedule = batches.lineFaults;
+    return serve(request, (attempt) => drawn(schedule, lineFaultNames, seed, 'line', request, attempt), lineFaults);
+  });
+
+  const errorBody = (key: string) => (message: string) =>
+    JSON.stringify({ error: { message: options.echoesKey === true ? `${message} You sent Bearer ${key}` : message } });
+
+  const deal = (request: FaultServerRequest, wire: Wire, response: ServerResponse, key: string): void => {
+    const schedule = options.faults;
+    const dealt = serve(request, (attempt) => drawn(schedule, faultNames, seed, 'fault', request, attempt), faults);
+    const body = (change: Partial<FaultServerAnswer> = {}) => wire.body(request, { ...dealt.answer, ...change });
+    if (dealt.fault === undefined) sendJson(response, 200, JSON.stringify(body()));
+    else faults[dealt.fault].send({ response, body, errorBody: errorBody(key), retryAfterSeconds });
+  };
+
+  /** A call of a batch interface: done or not, and then told or not. */
+  const dealCall = (message: IncomingMessage, body: string, response: ServerResponse, key: string): boolean => {
+    const { method = '', url = '', headers } = message;
+    const route = `${method} ${url.replace(/\?.*$/, '').replace(/[\w-]*\d{6}/, ':id')}`;
+    const call = counted(calls, route);
+    const { callFaults: schedule } = batches;
+    const fault =
+      typeof schedule === 'function'
+        ? schedule(route, call)
+        : faultAt(schedule ?? {}, faultNames, randomFrom(seed, 'call', route, call).uniform());
+    const isDone = fault === undefined || faults[fault].isBilled;
+    const reply = isDone ? desk.handle({ method, url, body, contentType: headers['content-type'] ?? '' }) : { status: 500, body: '{}' };
+    if (reply === undefined) return false;
+    if (fault === undefined) sendJson(response, reply.status, reply.body);
+    else faults[fault].send({ response, body: () => ({ lost: reply.body }), errorBody: errorBody(key), retryAfterSeconds });
+    return true;
   };
 
   const handle = async (message: IncomingMessage, response: ServerResponse): Promise<void> => {
-    const request = requestOf(await textOf(message));
-    const authorization = message.headers.authorization ?? '';
-    if (options.key !== undefined && authorization !== `Bearer ${options.key}`)
-      return sendJson(response, 401, JSON.stringify({ error: { message: `Incorrect API key provided: ${authorization}.` } }));
-    if (message.url !== '/v1/chat/completions' || request === undefined)
-      return sendJson(response, 404, JSON.stringify({ error: { message: `No such route: ${message.url}` } }));
+    const text = await textOf(message);
+    const isAnthropic = message.url?.startsWith(wires.anthropic.path) === true;
+    const wire = isAnthropic ? wires.anthropic : wires.openAi;
+    const key = wire.keyOf(message.headers);
+    if (options.key !== undefined && key !== options.key)
+      return sendJson(response, 401, JSON.stringify({ error: { message: `Incorrect API key provided: Bearer ${key}.` } }));
+    const request = message.url === wire.path ? wire.parse(text) : undefined;
+    if (request === undefined) {
+      if (message.url === wire.path || !dealCall(message, text, response, key))
+        sendJson(response, 404, JSON.stringify({ error: { message: `No such route: ${message.url}` } }));
+      return;
+    }
     peak = Math.max(peak, ++underWay);
     // A client that is gone by then is billed all the same, as providers do it.
     setTimeout(() => {
       underWay--;
-      deal(request, response, authorization);
+      deal(request, wire, response, key);
     }, latencyMs);
   };
 
@@ -200,6 +168,8 @@ export const startFaultServer = async (options: FaultServerOptions = {}): Promis
     billedUsage: () => ({ ...total }),
     underWayCount: () => underWay,
     peakUnderWayCount: () => peak,
+    batches: desk.submitted,
+    batchCallCount: () => [...calls.values()].reduce((sum, count) => sum + count, 0),
     close: () =>
       new Promise((resolve) => {
         server.close(() => resolve());
@@ -208,58 +178,28 @@ export const startFaultServer = async (options: FaultServerOptions = {}): Promis
   };
 };
 
+const faultNames = Object.keys(faults) as Fault[];
+const lineFaultNames = Object.keys(lineFaults) as LineFault[];
+
+/** How often the name came before. */
+const counted = (counts: Map<string, number>, name: string): number => {
+  const count = counts.get(name) ?? 0;
+  counts.set(name, count + 1);
+  return count;
+};
+
 /** Drawn from the request and how often it came: the same for any order of arrival. */
-const faultOf = (schedule: FaultServerOptions['faults'], request: FaultServerRequest, attempt: number, seed: number): Fault | undefined => {
+const drawn = <Name extends string>(
+  schedule: Readonly<Partial<Record<Name, number>>> | ((request: FaultServerRequest, attempt: number) => Name | undefined) | undefined,
+  names: readonly Name[],
+  seed: number,
+  label: string,
+  request: FaultServerRequest,
+  attempt: number,
+): Name | undefined => {
   if (schedule === undefined) return undefined;
   if (typeof schedule === 'function') return schedule(request, attempt);
-  let left = randomFrom(seed, 'fault', request.fingerprint, attempt).uniform();
-  for (const name of Object.keys(faults) as Fault[]) {
-    left -= schedule[name] ?? 0;
-    if (left < 0) return name;
-  }
-  return undefined;
-};
-
-const requestOf = (text: string): FaultServerRequest | undefined => {
-  try {
-    const { model, messages, seed } = requestBody.parse(JSON.parse(text));
-    return { model, messages, seed, fingerprint: sha256(text) };
-  } catch {
-    return undefined;
-  }
-};
-
-const completionBody = (
-  request: FaultServerRequest,
-  text: string,
-  usage: { readonly promptTokens: number; readonly completionTokens: number },
-): Record<string, unknown> => ({
-  id: `chatcmpl-${request.fingerprint.slice(0, 12)}`,
-  object: 'chat.completion',
-  created: 0,
-  model: `${request.model}-2026-01-01`,
-  choices: [{ index: 0, message: { role: 'assistant', content: text }, finish_reason: 'stop' }],
-  usage: {
-    prompt_tokens: usage.promptTokens,
-    completion_tokens: usage.completionTokens,
-    total_tokens: usage.promptTokens + usage.completionTokens,
-  },
-});
-
-const withChoice = (
-  body: Record<string, unknown>,
-  change: { readonly text?: string; readonly finishReason?: string },
-): Record<string, unknown> => {
-  const [choice] = z
-    .array(z.looseObject({ message: z.object({ role: z.string(), content: z.string() }), finish_reason: z.string() }))
-    .parse(body['choices']);
-  const message = { role: 'assistant', content: change.text ?? choice?.message.content ?? '' };
-  return { ...body, choices: [{ ...choice, message, finish_reason: change.finishReason ?? 'stop' }] };
-};
-
-const sendJson = (response: ServerResponse, status: number, body: string): void => {
-  response.writeHead(status, { 'content-type': 'application/json' });
-  response.end(body);
+  return faultAt(schedule, names, randomFrom(seed, label, request.fingerprint, attempt).uniform());
 };
 
 const textOf = async (message: IncomingMessage): Promise<string> => {

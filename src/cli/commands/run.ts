@@ -7,11 +7,14 @@ import {
   estimateCollection,
   planRun,
   previewCollection,
+  readCollectionBatch,
   run,
   type StageOptions,
+  writeCollectionBatch,
 } from '../../methods/stages.ts';
 import { renderPlan } from '../../report/render-plan.ts';
 import { renderTerminal } from '../../report/render-text.ts';
+import type { ReadBatch, WrittenBatch } from '../../responses/batch-file.ts';
 import type { Response } from '../../responses/response.ts';
 import { type Act, type CommandContext, printResult } from '../command-context.ts';
 import { addConfigOptions, type ConfigOptions } from '../config-options.ts';
@@ -34,6 +37,8 @@ export const addCollect = (program: Command, act: Act): void => {
   addConfigOptions(command, 'seeds')
     .option('--dry-run', 'only prints the first prompts as the teacher will see them', false)
     .option('--estimate', 'only buys a few answers, which are kept, and says what the rest will cost', false)
+    .option('--write-batch <file>', "only writes the requests without an answer as lines of the provider's or vLLM's batch interface")
+    .option('--read-batch <file>', 'only takes in the answers of such a batch')
     .option('--failures', 'only lists the answers so far that are not learnt from', false)
     .action(act(collectCommand));
 };
@@ -58,6 +63,8 @@ interface CollectCommandOptions extends ConfigOptions {
   readonly dryRun: boolean;
   readonly estimate: boolean;
   readonly failures: boolean;
+  readonly writeBatch?: string;
+  readonly readBatch?: string;
 }
 
 const collectCommand = async (context: CommandContext, file: string, options: CollectCommandOptions): Promise<void> => {
@@ -75,6 +82,16 @@ const collectCommand = async (context: CommandContext, file: string, options: Co
   if (options.failures) {
     const failures = await collectionFailures(file, optionsOf(context, options));
     printResult(context, failures, renderFailures(failures));
+    return;
+  }
+  if (options.writeBatch !== undefined) {
+    const written = await writeCollectionBatch(file, options.writeBatch, optionsOf(context, options));
+    printResult(context, written, renderWritten(written));
+    return;
+  }
+  if (options.readBatch !== undefined) {
+    const read = await readCollectionBatch(file, options.readBatch, optionsOf(context, options));
+    printResult(context, read, renderRead(read));
     return;
   }
   const { folder, summary } = await collect(file, optionsOf(context, options));
@@ -104,6 +121,17 @@ const renderEstimate = ({ arms, priceSource, terms }: RunEstimate): string =>
     ...arms.map(({ arm, text }) => `${arm}: ${text}`),
     ...(priceSource === undefined ? ['Prices are not known: name them in the config as collection.prices.'] : [`Prices: ${priceSource}.`]),
     ...terms,
+  ].join('\n');
+
+const renderWritten = ({ files, requestCount }: WrittenBatch): string =>
+  requestCount === 0 ? 'Every question has an answer: nothing was written.' : `${requestCount} requests in ${files.join(', ')}`;
+
+const renderRead = ({ newCount, knownCount, failures, strangeCount, openCount }: ReadBatch): string =>
+  [
+    `${newCount} new answers${knownCount === 0 ? '' : `, ${knownCount} that were there already`}`,
+    ...Object.entries(failures).map(([reason, count]) => `${count} × ${reason}`),
+    ...(strangeCount === 0 ? [] : [`${strangeCount} lines are no answers to requests of this config: was another one's file read?`]),
+    openCount === 0 ? 'Every question has an answer.' : `${openCount} requests are still open; --write-batch writes them.`,
   ].join('\n');
 
 const renderFailures = (failures: readonly Response[]): string =>
