@@ -1,72 +1,17 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { gradient } from '../src/autodiff/gradient.ts';
 import { ShapeError } from '../src/base/errors.ts';
 import { type Random, randomFrom } from '../src/base/random.ts';
-import { type Graph, graphOf } from '../src/graph/graph.ts';
-import { describeType, elementCount, type HostTensor } from '../src/graph/tensor-type.ts';
-import { constant, input, type Value } from '../src/graph/value.ts';
-import { add, allOps, mul, reduceSum, scatterAdd, zeros } from '../src/ops/index.ts';
+import { graphOf } from '../src/graph/graph.ts';
+import { inSimplerOps } from '../src/graph/simpler-ops.ts';
+import { describeType, type HostTensor } from '../src/graph/tensor-type.ts';
+import { input } from '../src/graph/value.ts';
+import { allOps, scatterAdd, zeros } from '../src/ops/index.ts';
 import { interpret } from '../src/runtime/interpreter.ts';
 import { compileProgram } from '../src/runtime/onnx-program.ts';
 import { opSamples } from './op-samples.ts';
 import type { Sample } from './sample-tensors.ts';
-
-/** A sample traced: its inputs by name, its outputs, a scalar that depends on every float output, and that scalar's gradients. */
-interface Traced {
-  readonly feeds: Readonly<Record<string, HostTensor>>;
-  readonly outputs: readonly Value[];
-  readonly loss: Value | undefined;
-  readonly differentiated: readonly string[];
-  readonly graph: Graph;
-}
-
-const isFloat = (value: { readonly type: { readonly dataType: string } }): boolean => value.type.dataType === 'float32';
-
-const trace = (sample: Sample, hasGradient: boolean, random: Random): Traced => {
-  const feeds = Object.fromEntries(sample.inputs.map((tensor, index) => [`input${index}`, tensor]));
-  const values = sample.inputs.map((tensor, index) => input(`input${index}`, { dataType: tensor.dataType, shape: tensor.shape }));
-  const built = sample.build(...values);
-  const outputs = Array.isArray(built) ? (built as Value[]) : [built as Value];
-  const parameters = values.filter((value, index) => isFloat(value) && (sample.differentiated?.includes(index) ?? true));
-  const loss = hasGradient && outputs.every(isFloat) && parameters.length > 0 ? weightedSum(outputs, random) : undefined;
-  const gradients = loss === undefined ? [] : gradient(loss, parameters);
-  const differentiated = loss === undefined ? [] : parameters.map((value) => (value.origin.kind === 'input' ? value.origin.name : ''));
-  const graph = graphOf({
-    ...Object.fromEntries(outputs.map((value, index) => [`output${index}`, value])),
-    ...(loss === undefined ? {} : { loss }),
-    ...Object.fromEntries(gradients.map((value, index) => [`gradient of ${differentiated[index]}`, value])),
-  });
-  return { feeds, outputs, loss, differentiated, graph };
-};
-
-/** Every element of every output with a weight of its own, so that no two of them can be taken for each other. */
-const weightedSum = (outputs: readonly Value[], random: Random): Value =>
-  outputs
-    .map((value) => {
-      const { shape } = value.type;
-      const weights = constant({ dataType: 'float32', shape, data: Float32Array.from({ length: elementCount(shape) }, random.normal) });
-      return reduceSum(mul(value, weights), [...shape.keys()]);
-    })
-    .reduce(add);
-
-const numbers = (tensor: HostTensor | undefined): number[] => Array.from(tensor?.data ?? assert.fail('no such tensor'), Number);
-
-const assertClose = (actual: HostTensor | undefined, expected: HostTensor | undefined, what: string): void => {
-  const [left, right] = [numbers(actual), numbers(expected)];
-  assert.deepEqual(actual?.shape, expected?.shape, `${what}: shape`);
-  assert.equal(left.length, right.length, `${what}: elements`);
-  const isExact = actual?.dataType !== 'float32';
-  const size = right.reduce((greatest, value) => Math.max(greatest, Math.abs(value)), 1);
-  // float32 carries 24 bits, 6e-8; the sums here have at most a few dozen terms
-  const tolerance = isExact ? 0 : 1e-5 * size;
-  left.forEach((value, index) => {
-    const difference = Math.abs(value - (right[index] as number));
-    assert.ok(difference <= tolerance, `${what}: element ${index} is ${value}, expected ${right[index]}`);
-  });
-};
-
-const describeSample = (sample: Sample): string => `${sample.inputs.map(describeType).join(', ')}`;
+import { assertClose, describeSample, numbers, type Traced, trace } from './traced-sample.ts';
 
 for (const op of allOps) {
   describe(`op ${op.name}`, () => {
@@ -95,6 +40,18 @@ for (const op of allOps) {
         }
       }
     });
+
+    if (op.inSimplerOps !== undefined) {
+      it('means the same in simpler ops, and so does its gradient', () => {
+        for (const [index, sample] of (table?.samples ?? []).entries()) {
+          const { feeds, graph } = trace(sample, op.gradient.kind === 'exact', randomFrom(2, op.name, index));
+          const expected = interpret(graph, feeds, { float: 'float64' });
+          const actual = interpret(inSimplerOps(graph), feeds, { float: 'float64' });
+          // In float64, but for constants such as epsilon, which are float32.
+          for (const name of graph.outputs.keys()) assertClose(actual[name], expected[name], `${describeSample(sample)}, ${name}`, 1e-6);
+        }
+      });
+    }
 
     it('infers the types that its reference makes', () => {
       // The interpreter checks every tensor against the inferred type.

@@ -1,9 +1,10 @@
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
-import { InvalidArgumentError } from 'commander';
+import { InvalidArgumentError, Option } from 'commander';
 import type { AnswerSampling } from '../evaluation/answerer.ts';
 import { type LocalModel, openLocalModel } from '../methods/local-model.ts';
 import { surroundingsOf } from '../methods/stages.ts';
+import { type DeviceName, deviceNames } from '../runtime/devices.ts';
 import type { CommandContext } from './command-context.ts';
 import { wholeNumber } from './config-options.ts';
 import { modelArgument, stageOptions } from './stage-options.ts';
@@ -13,6 +14,7 @@ export interface ModelOptions {
   readonly model: string;
   readonly adapter?: string;
   readonly threads?: number;
+  readonly device?: DeviceName;
 }
 
 export interface SamplingOptions {
@@ -25,7 +27,10 @@ export interface SamplingOptions {
 export const addAdapterOptions = (command: Command): Command =>
   command
     .option('--adapter <folder>', 'a PEFT adapter to put on it')
-    .option('--threads <number>', 'threads of the arithmetic; without it, one a core', positiveNumber);
+    .option('--threads <number>', 'threads of the arithmetic; without it, one a core', positiveNumber)
+    .addOption(deviceOption('what computes'));
+
+export const deviceOption = (description: string): Option => new Option('--device <name>', description).choices(deviceNames);
 
 export const addSamplingOptions = (command: Command, temperature: number, maximumTokens: number): Command =>
   command
@@ -41,12 +46,13 @@ export const samplingOf = ({ maximumTokens, temperature, topP, seed }: SamplingO
   seed,
 });
 
-export const openModel = async ({ model, adapter, threads }: ModelOptions, context: CommandContext): Promise<LocalModel> =>
+export const openModel = async ({ model, adapter, threads, device }: ModelOptions, context: CommandContext): Promise<LocalModel> =>
   openLocalModel(
     {
       model: modelArgument(model, context.terminal.workingFolder),
       ...(adapter !== undefined && { adapter: resolve(context.terminal.workingFolder, adapter) }),
       ...(threads !== undefined && { threadCount: threads }),
+      ...(device !== undefined && { device }),
     },
     await surroundingsOf(stageOptions(context)),
   );

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { scheduleNames } from '../optim/schedule.ts';
+import { deviceNames } from '../runtime/devices.ts';
 
 const optimiserSchema = z
   .discriminatedUnion('name', [
@@ -56,7 +57,7 @@ export type TrainingConfig = z.output<typeof trainingSchema>;
 /** Where arithmetic runs. Nothing here changes what is computed, but for rounding. */
 export const engineSchema = z
   .strictObject({
-    device: z.enum(['cpu']).default('cpu'),
+    device: z.enum(deviceNames).default('cpu').describe('`retort doctor --device NAME` says whether this machine has it.'),
     precision: z.enum(['float32']).default('float32'),
     threadCount: z.int().min(1).exactOptional().describe('Threads of the arithmetic; without it, the cores are shared among the workers.'),
     workers: z.int().min(1).default(1).describe('Arms that are trained and measured at once, each in a thread with its own memory.'),

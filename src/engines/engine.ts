@@ -1,3 +1,5 @@
+import type { DeviceName } from '../runtime/devices.ts';
+
 /**
  * What trains and samples a model. The calls are asynchronous and everything that goes in or out is plain data, so that one interface
  * serves this thread, a worker thread and a cluster. Losses go by name; gradient accumulation is explicit: `forwardBackward` adds to it,
@@ -40,7 +42,8 @@ export interface EngineSpecification {
   readonly initialisation: Initialisation;
   readonly parameters: ParameterSelection;
   readonly precision: 'float32';
-  readonly device: 'cpu';
+  /** What this machine does not have is told when the engine is made, with how to get it. */
+  readonly device: DeviceName;
   /** `worker` keeps the calling thread free while arithmetic runs; `thread` is for tests. */
   readonly layout: 'worker' | 'thread';
   /** Threads of the arithmetic; absent: as many as there are cores. */

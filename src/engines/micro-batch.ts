@@ -44,7 +44,7 @@ export const lossPositions = (row: TokenRow): number[] => row.weights.flatMap((w
 export const packed = (rows: readonly TokenRow[], { batch, sequence, lossCount }: MicroBatchShape, vocabularySize: number) => {
   const tokens = new Int32Array(batch * sequence);
   const sources = new Int32Array(lossCount);
-  const targets = new BigInt64Array(lossCount);
+  const targets = new Int32Array(lossCount);
   const weights = new Float32Array(lossCount);
   const rowOfToken: number[] = [];
   const withTeacher = rows.some((row) => row.teacherLogits !== undefined);
@@ -56,7 +56,7 @@ export const packed = (rows: readonly TokenRow[], { batch, sequence, lossCount }
       const place = rowOfToken.length;
       // The causal shift, here and nowhere else: the hidden value before a token predicts it.
       sources[place] = rowIndex * sequence + position - 1;
-      targets[place] = BigInt(row.tokens[position] as number);
+      targets[place] = row.tokens[position] as number;
       weights[place] = row.weights[position] as number;
       rowOfToken.push(rowIndex);
     }
@@ -64,7 +64,7 @@ export const packed = (rows: readonly TokenRow[], { batch, sequence, lossCount }
   const inputs: Record<string, HostTensor> = {
     tokens: { dataType: 'int32', shape: [batch, sequence], data: tokens },
     sources: { dataType: 'int32', shape: [lossCount], data: sources },
-    targets: { dataType: 'int64', shape: [lossCount], data: targets },
+    targets: { dataType: 'int32', shape: [lossCount], data: targets },
     weights: { dataType: 'float32', shape: [lossCount], data: weights },
     ...(teacherLogits && { teacherLogits: { dataType: 'float32', shape: [lossCount, vocabularySize], data: teacherLogits } }),
   };

@@ -3,6 +3,8 @@ import { adamw } from '../optim/adamw.ts';
 import { clipFactor, globalNorm } from '../optim/clip.ts';
 import type { Arrays, Optimiser, OptimiserState } from '../optim/optimiser.ts';
 import { sgd } from '../optim/sgd.ts';
+import { openDevice } from '../runtime/open-device.ts';
+import type { Device } from '../runtime/program.ts';
 import { checkRow, checkSampleRequests, checkScoreRequest } from './check-rows.ts';
 import type { Engine, EngineSpecification, EngineState, LossSpecification, LossSums, OptimiserSpecification, TokenRow } from './engine.ts';
 import { type LoadedModel, loadModel } from './loaded-model.ts';
@@ -26,13 +28,20 @@ const optimisers: {
 
 /** Trains and samples with ONNX Runtime: in the calling thread, which each run blocks, or with several runners in threads of their own. */
 export const onnxEngine = async (specification: EngineSpecification): Promise<Engine> => {
-  const model = await loadModel(specification);
-  return engineOf(specification, model, await openRunners(specification, model));
+  const device = await openDevice(specification.device);
+  try {
+    const model = await loadModel(specification);
+    return engineOf(specification, model, await openRunners(specification, model), device);
+  } catch (error) {
+    await device.release();
+    throw error;
+  }
 };
 
 const openRunners = async (specification: EngineSpecification, model: LoadedModel): Promise<Runner[]> => {
-  const { runnerCount = 1, threadCount } = specification;
-  if (runnerCount === 1) return [onnxRunner(specification, model)];
+  const { runnerCount = 1, threadCount, device } = specification;
+  // Several runners are there to fill several cores.
+  if (runnerCount === 1 || device !== 'cpu') return [onnxRunner(specification, model)];
   const share = threadCount === undefined ? 1 : Math.max(1, Math.floor(threadCount / runnerCount));
   const opened = await Promise.allSettled(
     Array.from({ length: runnerCount }, () => workerRunner({ ...specification, runnerCount: 1, threadCount: share })),
@@ -44,7 +53,7 @@ const openRunners = async (specification: EngineSpecification, model: LoadedMode
   throw failed.reason;
 };
 
-const engineOf = (specification: EngineSpecification, model: LoadedModel, runners: readonly Runner[]): Engine => {
+const engineOf = (specification: EngineSpecification, model: LoadedModel, runners: readonly Runner[], device: Device): Engine => {
   const { decoder } = model;
   const lora = specification.parameters.kind === 'lora' ? specification.parameters : undefined;
   const names = Object.keys(model.trainable);
@@ -160,7 +169,10 @@ const engineOf = (specification: EngineSpecification, model: LoadedModel, runner
       begin(arraysOf(model.redrawn(seed)));
       dropoutSeed = seed;
     },
-    release: () => team.release(),
+    release: async () => {
+      await team.release();
+      await device.release();
+    },
   };
 };
 

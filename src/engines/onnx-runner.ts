@@ -47,6 +47,7 @@ export const onnxRunner = (specification: EngineSpecification, model: LoadedMode
         sizeBytes: peakBytes(traced) + (prepack ? frozenBytes : 0),
         compile: () =>
           compileProgram(traced, {
+            device: specification.device,
             weights: model.frozen,
             // A packed copy per program would multiply the model's memory: programs share the mapped file instead, but for the one that
             // decodes, whose few rows would have every matrix packed anew at every token.

@@ -55,7 +55,7 @@ export const lossGraph = (options: StepOptions, loss: LossSpecification, trainab
   const { total, terms } = lossValues(
     {
       logits,
-      targets: input('targets', { dataType: 'int64', shape: [lossCount] }),
+      targets: input('targets', int32(lossCount)),
       weights: input('weights', float32(lossCount)),
       ...(needsTeacherLogits(loss) && { teacherLogits: input('teacherLogits', float32(lossCount, options.decoder.vocabularySize)) }),
     },

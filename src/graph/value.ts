@@ -63,6 +63,11 @@ export interface Op<In extends Inputs, Out extends Outputs, Attributes extends o
   readonly gradient: Gradient<In, Out, Attributes>;
   /** Its result is its first input's memory under another shape: nothing is computed. */
   readonly isView?: true;
+  /**
+   * The same in ops that every device computes, for an op whose ONNX form some device's provider lacks or computes wrongly: a WebGPU program
+   * is written so. What it gives may use the op itself where a part of it is right.
+   */
+  inSimplerOps?(inputs: In, attributes: Attributes): Out;
   toOnnx(attributes: Attributes, inputs: TypesOf<In>): OnnxForm;
 }
 

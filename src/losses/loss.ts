@@ -4,7 +4,7 @@ import type { Value } from '../graph/value.ts';
 export interface LossInputs {
   /** The student's, [tokens, vocabulary]. */
   readonly logits: Value;
-  /** The tokens that were to be predicted, int64 [tokens]. */
+  /** The tokens that were to be predicted, int32 or int64 [tokens]. */
   readonly targets: Value;
   /** [tokens]; 0 where a place is only filled up. */
   readonly weights: Value;

@@ -3,6 +3,7 @@ import { sha256 } from '../base/folders.ts';
 import { createEngine, runnerCountFor } from '../engines/create-engine.ts';
 import type { Engine, ParameterSelection } from '../engines/engine.ts';
 import { hashOf } from '../run-folder/compare-configs.ts';
+import type { DeviceName } from '../runtime/devices.ts';
 import { loadModelText, type ModelText } from '../text/model-text.ts';
 import { type Adapter, readAdapter } from '../weights/adapter.ts';
 import { openModelFolder } from '../weights/model-folder.ts';
@@ -24,6 +25,8 @@ export interface LocalModelOptions {
   /** A PEFT adapter's folder. */
   readonly adapter?: string;
   readonly threadCount?: number;
+  /** Absent: the CPU. */
+  readonly device?: DeviceName;
 }
 
 /**
@@ -33,7 +36,7 @@ export interface LocalModelOptions {
  * const model = await openLocalModel({ model: 'models/smollm2-135m-instruct', adapter: 'runs/first/students/teacher--lora--smollm2--seed-0/adapter' }, surroundings);
  */
 export const openLocalModel = async (
-  { model, adapter: adapterFolder, threadCount = availableParallelism() }: LocalModelOptions,
+  { model, adapter: adapterFolder, threadCount = availableParallelism(), device = 'cpu' }: LocalModelOptions,
   { resolveModel }: Pick<Surroundings, 'resolveModel'>,
 ): Promise<LocalModel> => {
   const path = await resolveModel(model);
@@ -45,7 +48,7 @@ export const openLocalModel = async (
     initialisation: { from: 'folder' },
     parameters,
     precision: 'float32',
-    device: 'cpu',
+    device,
     layout: 'worker',
     threadCount,
     runnerCount: runnerCountFor(threadCount),

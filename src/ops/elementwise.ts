@@ -134,7 +134,14 @@ export const expOp = unary('exp', 'Exp', Math.exp, ({ outputs: [y], cotangent: g
 export const logOp = unary('log', 'Log', Math.log, ({ inputs: [x], cotangent: g }) => [div(g, x)]);
 // y = √x: dy = dx / (2·y)
 export const sqrtOp = unary('sqrt', 'Sqrt', Math.sqrt, ({ outputs: [y], cotangent: g }) => [div(mul(g, scalar(0.5)), y)]);
-export const signOp = unary('sign', 'Sign', Math.sign, undefined);
+export const signOp: Unary = {
+  ...unary('sign', 'Sign', Math.sign, undefined),
+  // [0 < x] − [x < 0]
+  inSimplerOps: ([x]) => {
+    const zero = scalar(0);
+    return [sub(cast(less(zero, x), x.type.dataType), cast(less(x, zero), x.type.dataType))];
+  },
+};
 // d|x| = sign(x)·dx
 export const absOp = unary('abs', 'Abs', Math.abs, ({ inputs: [x], cotangent: g }) => [mul(g, sign(x))]);
 const sigmoidOf = (x: number): number => 1 / (1 + Math.exp(-x));
@@ -189,7 +196,10 @@ export const equalOp = comparison('equal', 'Equal', (a, b) => a === b);
 export const lessOp = comparison('less', 'Less', (a, b) => a < b);
 export const greaterOrEqualOp = comparison('greaterOrEqual', 'GreaterOrEqual', (a, b) => a >= b);
 export const logicalAndOp = logical('logicalAnd', 'And', (a, b) => a && b);
-export const logicalOrOp = logical('logicalOr', 'Or', (a, b) => a || b);
+export const logicalOrOp: Binary = {
+  ...logical('logicalOr', 'Or', (a, b) => a || b),
+  inSimplerOps: ([a, b]) => [logicalNot(logicalAnd(logicalNot(a), logicalNot(b)))],
+};
 export const logicalNotOp: Unary = {
   ...unary('logicalNot', 'Not', (x) => (x === 0 ? 1 : 0), undefined),
   inferTypes: ([x]) => {

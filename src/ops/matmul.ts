@@ -3,7 +3,7 @@ import { broadcastShape, elementCount, type HostTensor, type Shape, type TensorT
 import { apply, type Op, type Value } from '../graph/value.ts';
 import { sumTo } from './broadcasting.ts';
 import { broadcastOffsets, numbersOf, packTensor } from './host-tensors.ts';
-import { reshape } from './shape.ts';
+import { reshape, transpose } from './shape.ts';
 
 export interface Transposition {
   /** Whether the last two axes of `a` change places first. */
@@ -92,6 +92,14 @@ export const matmulOp: Product = {
           attributes: { transA: { int: transposeA ? 1 : 0 }, transB: { int: transposeB ? 1 : 0 } },
         }
       : { opType: 'MatMul' },
+  // WebGPU has no FusedMatMul.
+  inSimplerOps: ([a, b], { transposeA, transposeB }) => [matmul(transposeA ? transposed(a) : a, transposeB ? transposed(b) : b)],
+};
+
+/** The last two axes in each other's place. */
+const transposed = (x: Value): Value => {
+  const axes = [...x.type.shape.keys()];
+  return transpose(x, [...axes.slice(0, -2), axes.length - 1, axes.length - 2]);
 };
 
 /** db. Where every batch shares one matrix b, the batches of a are rows of one product, instead of many products that are summed. */

@@ -2,9 +2,10 @@ import { ShapeError } from '../base/errors.ts';
 import { type HostTensor, type TensorType } from '../graph/tensor-type.ts';
 import { apply, type Op, scalar, type Value } from '../graph/value.ts';
 import { reduceSum, sumTo } from './broadcasting.ts';
-import { add, exp, mul, neg, sub } from './elementwise.ts';
+import { add, exp, log, mul, neg, reciprocal, sqrt, sub } from './elementwise.ts';
 import { numbersOf, packTensor } from './host-tensors.ts';
 import { scatterElementsAdd, scatteredOverZeros } from './indexing.ts';
+import { reduceMax, reduceMean } from './reduce.ts';
 
 type Unary = Op<readonly [Value], readonly [Value]>;
 
@@ -81,6 +82,11 @@ export const logSoftmaxOp: Unary = {
     },
   },
   toOnnx: () => ({ opType: 'LogSoftmax', attributes: { axis: { int: -1 } } }),
+  // x − max − log Σ exp(x − max)
+  inSimplerOps: ([x]) => {
+    const centred = sub(x, reduceMax(x, [-1], true));
+    return [sub(centred, log(reduceSum(exp(centred), [-1], true)))];
+  },
 };
 
 /** Log-probabilities over the last axis. */
@@ -136,6 +142,11 @@ export const rmsNormOp: Op<readonly [Value, Value], readonly [Value, Value], Eps
   },
   // ONNX Runtime registers its own operator in the standard domain, under version 1.
   toOnnx: ({ epsilon }) => ({ opType: 'SimplifiedLayerNormalization', attributes: { axis: { int: -1 }, epsilon: { float: epsilon } } }),
+  // On WebGPU the second output holds the means, not r (onnxruntime-node 1.30); the first is right.
+  inSimplerOps: ([x, scale], { epsilon }) => [
+    rmsNorm(x, scale, epsilon)[0],
+    reciprocal(sqrt(add(reduceMean(mul(x, x), [-1], true), scalar(epsilon)))),
+  ],
 };
 
 /**

@@ -3,16 +3,19 @@ import { readdir, stat } from 'node:fs/promises';
 import { availableParallelism, freemem, totalmem } from 'node:os';
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import { messageOf } from '../../base/errors.ts';
+import { messageOf, UserError } from '../../base/errors.ts';
 import { thisMachine } from '../../run-folder/machine.ts';
 import { packageVersion } from '../../run-folder/versions.ts';
+import type { DeviceName } from '../../runtime/devices.ts';
 import { defaultCacheFolder } from '../../weights/cache-folder.ts';
 import { type Act, type CommandContext, printResult } from '../command-context.ts';
+import { deviceOption } from '../model-options.ts';
 
 export const addDoctor = (program: Command, act: Act): void => {
   program
     .command('doctor')
     .description('what this machine offers: Node, ONNX Runtime, processor, memory, caches, keys')
+    .addOption(deviceOption('open it too, and list where each op of a training step and of decoding runs on it'))
     .action(act(doctor));
 };
 
@@ -23,7 +26,7 @@ interface Finding {
   readonly advice?: string;
 }
 
-const doctor = async (context: CommandContext): Promise<void> => {
+const doctor = async (context: CommandContext, { device }: { readonly device?: DeviceName }): Promise<void> => {
   const findings = [
     { name: 'retort', value: packageVersion() },
     node(),
@@ -32,6 +35,7 @@ const doctor = async (context: CommandContext): Promise<void> => {
     memory(),
     await cache(),
     keys(context.terminal.environment),
+    ...(device === undefined ? [] : await deviceFindings(device)),
   ];
   const width = Math.max(...findings.map(({ name }) => name.length));
   const text = findings.map(
@@ -55,13 +59,12 @@ const onnxRuntime = async (): Promise<Finding[]> => {
   try {
     const { onnxRuntimeInformation } = await import('../../runtime/onnx-information.ts');
     const { version, providers } = onnxRuntimeInformation();
-    const cuda = providers.find(({ name }) => name === 'cuda');
     return [
       { name: 'ONNX Runtime', value: version },
       {
         name: 'providers',
         value: providers.map(({ name, isBundled }) => (isBundled ? name : `${name} (its files are not in the package)`)).join(', '),
-        ...(cuda !== undefined && !cuda.isBundled ? { advice: cudaAdvice } : {}),
+        advice: 'choose with `device:` in a config’s engine section or --device; `retort doctor --device NAME` opens one',
       },
     ];
   } catch (error) {
@@ -73,10 +76,25 @@ const onnxRuntime = async (): Promise<Finding[]> => {
   }
 };
 
-// run directly, since npm leaves out install scripts that nobody allowed
-const cudaAdvice =
-  'retort computes on the CPU. CUDA’s files for ONNX Runtime (300 MB; CUDA 12 and cuDNN 9 are needed too) come with: ' +
-  'node node_modules/onnxruntime-node/script/install --onnxruntime-node-install=cuda12';
+/** Whether a device can be opened, and what of a small Llama's programs runs on it. */
+const deviceFindings = async (device: DeviceName): Promise<Finding[]> => {
+  try {
+    const { checkDevice } = await import('../../engines/device-check.ts');
+    const placements = await checkDevice(device);
+    return [
+      { name: `device ${device}`, value: 'can be opened' },
+      ...placements.map(({ program, ops }) => ({
+        name: program,
+        value: [...Map.groupBy(ops, ({ provider }) => provider)]
+          .map(([provider, there]) => `on ${provider}: ${there.map(({ opType, count }) => `${opType} ${count}`).join(', ')}`)
+          .join('; '),
+      })),
+    ];
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    return [{ name: `device ${device}`, value: 'cannot be opened', advice: error.message }];
+  }
+};
 
 /** The instruction sets on which speed depends, by the kernel's names. Without VNNI, 8-bit products saturate on some processors. */
 const instructionSets = {
