@@ -67,12 +67,14 @@ export interface Target {
   readonly measured: number | undefined;
   readonly bound: 'at least' | 'at most';
   readonly value: number;
+  /** Absent: a ratio, `×`. */
+  readonly unit?: string;
 }
 
 /** `train, float32: measured 1.8×, target ≥ 2×, missed`. */
-export const targetLine = ({ name, measured, bound, value }: Target): string => {
+export const targetLine = ({ name, measured, bound, value, unit = '×' }: Target): string => {
   const sign = bound === 'at least' ? '≥' : '≤';
-  if (measured === undefined) return `${name}: not measured, target ${sign} ${value}×`;
+  if (measured === undefined) return `${name}: not measured, target ${sign} ${value}${unit}`;
   const met = bound === 'at least' ? measured >= value : measured <= value;
-  return `${name}: measured ${Number(measured.toFixed(2))}×, target ${sign} ${value}×, ${met ? 'met' : 'missed'}`;
+  return `${name}: measured ${Number(measured.toFixed(2))}${unit}, target ${sign} ${value}${unit}, ${met ? 'met' : 'missed'}`;
 };

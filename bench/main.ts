@@ -6,6 +6,7 @@ import process, { env, stderr, stdout } from 'node:process';
 import { parseArgs } from 'node:util';
 import { z } from 'zod';
 import { messageOf, nearestName, UserError } from '../src/base/errors.ts';
+import { attention } from './attention.ts';
 import type { Benchmark, BenchmarkReport } from './benchmark.ts';
 import { table, targetLine } from './figures.ts';
 import { generate } from './generate.ts';
@@ -13,7 +14,7 @@ import { loadPerCore, machineLines } from './machine.ts';
 import { pythonEnvironment } from './python-environment.ts';
 import { train } from './train.ts';
 
-const benchmarks: Readonly<Record<string, Benchmark>> = { train, generate };
+const benchmarks: Readonly<Record<string, Benchmark>> = { train, generate, attention };
 
 const usage = `npm run bench -- NAME [options]      NAME: ${Object.keys(benchmarks).join(', ')}
 

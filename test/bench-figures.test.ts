@@ -34,6 +34,10 @@ describe('figures of benchmarks', () => {
     assert.equal(targetLine({ ...target, measured: 2 }), 'train: measured 2×, target ≥ 2×, met');
     assert.equal(targetLine({ ...target, measured: 1.04, bound: 'at most', value: 1 }), 'train: measured 1.04×, target ≤ 1×, missed');
     assert.equal(targetLine({ ...target, measured: undefined }), 'train: not measured, target ≥ 2×');
+    assert.equal(
+      targetLine({ name: 'attention', measured: 45.3, bound: 'at most', value: 120, unit: ' s' }),
+      'attention: measured 45.3 s, target ≤ 120 s, met',
+    );
   });
 
   it('who fails drops out with the reason, the others go on', async () => {
