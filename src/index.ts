@@ -87,8 +87,9 @@ export { forgetQuestion } from './responses/forget.ts';
 export { patientTeacher } from './responses/patient-teacher.ts';
 export type { Response } from './responses/response.ts';
 export { readResponses, storeResponses } from './responses/response-store.ts';
-export { type SelectionPolicy, selectResponses, yieldBySource } from './responses/select.ts';
+export { type KeepPolicy, selectResponses, yieldOf } from './responses/select.ts';
 export { goldResponses, shuffledResponses } from './responses/sources.ts';
+export { type Verification, verifyByTask } from './responses/verify.ts';
 // Runs and what they found
 export { openRun, type RunFolder } from './run-folder/run-folder.ts';
 // Tasks and priming

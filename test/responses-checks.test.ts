@@ -7,8 +7,9 @@ import { readJsonLines } from '../src/base/json-lines.ts';
 import { checkNotTheSameSet, findContamination } from '../src/responses/decontaminate.ts';
 import { findDuplicates } from '../src/responses/duplicates.ts';
 import type { Response } from '../src/responses/response.ts';
-import { selectResponses, yieldBySource } from '../src/responses/select.ts';
+import { type KeepPolicy, keepPolicies, selectResponses, yieldOf } from '../src/responses/select.ts';
 import { goldResponses } from '../src/responses/sources.ts';
+import { type Verification, verifyByTask } from '../src/responses/verify.ts';
 import { wordGrams, words } from '../src/responses/words.ts';
 import { gsm8k } from '../src/tasks/gsm8k.ts';
 
@@ -214,32 +215,74 @@ describe('selection', () => {
     answer('a', 2, { strict: false, flexibleExtraction: '5', text: 'V' }),
     answer('b', 0, { strict: false, flexible: false, flexibleExtraction: undefined }),
   ];
-  const kept = (policy: Parameters<typeof selectResponses>[1]) =>
-    selectResponses(responses, policy).kept.map(({ exampleId, sampleIndex }) => `${exampleId}${sampleIndex}`);
+  const strictly = verifyByTask('strict') as (response: Response) => Verification;
+  const flexibly = verifyByTask('flexible') as (response: Response) => Verification;
+  const kept = (policy: KeepPolicy, verificationOf = strictly) =>
+    selectResponses(responses, policy, verificationOf).kept.map(({ exampleId, sampleIndex }) => `${exampleId}${sampleIndex}`);
 
-  it('keeps all, the right ones, and of several the first, the shortest or that of the majority', () => {
-    assert.deepEqual(kept({}), ['a0', 'a1', 'a2', 'b0']);
-    assert.deepEqual(kept({ right: 'strict' }), ['a1']);
-    assert.deepEqual(kept({ right: 'flexible' }), ['a0', 'a1', 'a2']);
-    assert.deepEqual(kept({ perQuestion: 'first' }), ['a0', 'b0']);
-    assert.deepEqual(kept({ perQuestion: 'shortest' }), ['a2', 'b0']);
-    assert.deepEqual(kept({ perQuestion: 'majority' }), ['a1', 'b0']);
-    assert.deepEqual(kept({ right: 'flexible', perQuestion: 'first' }), ['a0']); // The first of the right ones.
+  it('keeps all, the right ones, and of several the first right one, the best or that of the majority', () => {
+    assert.deepEqual(kept('all'), ['a0', 'a1', 'a2', 'b0']);
+    assert.deepEqual(kept('right'), ['a1']);
+    assert.deepEqual(kept('right', flexibly), ['a0', 'a1', 'a2']);
+    assert.deepEqual(kept('first-right', flexibly), ['a0']);
+    assert.deepEqual(kept('best-of-n', flexibly), ['a1', 'b0']); // Strictly right scores higher; the best of wrong ones is kept, too.
+    assert.deepEqual(kept('majority'), ['a1', 'b0']);
+    const byLength = ({ text }: Response): Verification => ({ isRight: true, score: -text.length });
+    assert.deepEqual(kept('best-of-n', byLength), ['a2', 'b0']);
+  });
+
+  it('counts results of another number format as one majority', () => {
+    const written = ['7', '1,000', '$1000.00', '7.5'].map((flexibleExtraction, sampleIndex) =>
+      answer('a', sampleIndex, { flexibleExtraction }),
+    );
+    assert.deepEqual(
+      selectResponses(written, 'majority', strictly).kept.map(({ sampleIndex }) => sampleIndex),
+      [1],
+    );
+  });
+
+  it('keeps a part of what there is, at most one answer a question where it says so, and gives the rest a reason', () => {
+    const answers = fc.array(
+      fc.record({
+        exampleId: fc.constantFrom('a', 'b', 'c'),
+        strict: fc.boolean(),
+        flexible: fc.boolean(),
+        flexibleExtraction: fc.constantFrom('1', '2', ''),
+      }),
+      { maxLength: 12 },
+    );
+    fc.assert(
+      fc.property(answers, fc.constantFrom(...keepPolicies), (changes, policy) => {
+        const list = changes.map(({ exampleId, ...change }, index) => answer(exampleId, index, change));
+        const selection = selectResponses(list, policy, strictly);
+        assert.equal(selection.kept.length + selection.rejected.length, list.length);
+        assert.ok(selection.rejected.every(({ status, reason }) => status === 'rejected' && reason !== ''));
+        const perQuestion = [...Map.groupBy(selection.kept, ({ exampleId }) => exampleId).values()];
+        if (policy === 'right' || policy === 'first-right') assert.ok(selection.kept.every(({ strict }) => strict));
+        if (policy !== 'all' && policy !== 'right') assert.ok(perQuestion.every(({ length }) => length === 1));
+        // No question with answers is lost to a choice that wants no right one.
+        if (policy === 'best-of-n' || policy === 'majority')
+          assert.equal(perQuestion.length, new Set(list.map(({ exampleId }) => exampleId)).size);
+      }),
+      { seed: 3, numRuns: 300 },
+    );
   });
 
   it('says why it turned an answer down', () => {
-    const { rejected } = selectResponses(responses, { right: 'strict', perQuestion: 'first' });
-    assert.ok(rejected.every(({ status }) => status === 'rejected'));
-    assert.deepEqual(
-      rejected.map(({ reason }) => reason),
-      Array(3).fill('not right by the strict rule'),
-    );
-    assert.equal(selectResponses(responses, { perQuestion: 'first' }).rejected[0]?.reason, 'not the first of 3 answers');
+    const reasons = (policy: KeepPolicy) => selectResponses(responses, policy, flexibly).rejected.map(({ reason }) => reason);
+    assert.deepEqual(reasons('right'), ['not right by the flexible rule']);
+    assert.deepEqual(reasons('first-right'), [
+      'not the first of 3 right answers',
+      'not the first of 3 right answers',
+      'not right by the flexible rule',
+    ]);
+    assert.deepEqual(reasons('best-of-n'), ['not the best of 3 answers', 'not the best of 3 answers']);
   });
 
-  it('reports the yield of each source in counts', () => {
-    assert.deepEqual(yieldBySource(responses, selectResponses(responses, { right: 'strict' }).kept), [
-      { source: 'gold', answerCount: 4, strictCount: 1, flexibleCount: 3, followsFormatCount: 4, keptCount: 1, questionCount: 1 },
-    ]);
+  it('reports the yield of a source in counts', () => {
+    const { kept: left } = selectResponses(responses, 'right', strictly);
+    assert.deepEqual(yieldOf('gold', responses, left, flexibly), {
+      ...{ source: 'gold', answerCount: 4, rightCount: 3, followsFormatCount: 4, keptCount: 1, questionCount: 1 },
+    });
   });
 });

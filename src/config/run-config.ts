@@ -1,8 +1,8 @@
 import { basename } from 'node:path';
 import { z } from 'zod';
 import { nearestName } from '../base/errors.ts';
-import { collectionSchema } from '../responses/collection-config.ts';
 import { armsSchema } from './arm-config.ts';
+import { collectionSection } from './collection-section.ts';
 import type { ConfigContext } from './config-context.ts';
 import { curationSettings, runCurationSchema } from './curation-section.ts';
 import { pathText } from './path-text.ts';
@@ -53,7 +53,10 @@ const comparisonSchema = z
   .strictObject({
     measure: z.enum(['strict', 'flexible', 'likelihood']).default('strict').describe('The score that decides; the others stand beside it.'),
     baseline: z.string().exactOptional().describe('The arm that the others are compared with; without it, none, or the first arm.'),
-    compared: z.array(z.string()).exactOptional().describe('The arms whose comparison was planned; without it, every primed one.'),
+    compared: z
+      .array(z.string())
+      .exactOptional()
+      .describe('The arms whose comparison was planned; without it, every primed or selected one.'),
   })
   .describe('What is compared, said before it is measured.');
 
@@ -69,7 +72,7 @@ const givenSchema = (context: ConfigContext) =>
     task: taskSchema(context),
     teacher: teacherSection(context).exactOptional(),
     sampling: samplingSchema.prefault({}),
-    collection: collectionSchema.prefault({}),
+    collection: collectionSection(context).prefault({}),
     curation: runCurationSchema.prefault({}),
     student: studentSchema(context),
     training: trainingSchema.prefault({}),
@@ -145,5 +148,7 @@ const modelName = (model: string): string =>
 const withDefaults = ({ comparison, arms }: Pick<GivenConfig, 'comparison' | 'arms'>) => ({
   measure: comparison.measure,
   baseline: comparison.baseline ?? (arms.find(({ name }) => name === 'none') ?? arms[0])?.name ?? 'none',
-  compared: comparison.compared ?? arms.filter(({ kind, name }) => kind === 'strategy' && name !== 'none').map(({ name }) => name),
+  compared:
+    comparison.compared ??
+    arms.filter(({ kind, name }) => (kind === 'strategy' || kind === 'selected') && name !== 'none').map(({ name }) => name),
 });

@@ -89,6 +89,9 @@ const scorerSchema = z
     z.strictObject({ kind: z.literal('exact') }).describe('The whole answer.'),
     z.strictObject({ kind: z.literal('number') }).describe('As GSM8K is scored: `#### number`, or the last number.'),
     z.strictObject({ kind: z.literal('regex'), pattern: z.string().min(1) }).describe('What the first group of a pattern matches.'),
+    z
+      .strictObject({ kind: z.literal('label'), labels: z.array(z.string().min(1)).min(2) })
+      .describe('One of these labels, whatever its case.'),
   ])
   .describe('How an answer is judged.');
 

@@ -174,12 +174,40 @@ const collectionFacts = z.object({
   rejectedCount: z.int().nonnegative().catch(0),
 });
 
-const collectionsOf = (manifest: RunManifest): SummaryCollection[] =>
-  Object.entries(manifest.stages).flatMap(([stage, record]) =>
+const yieldFacts = z.object({
+  arms: z
+    .array(
+      z.object({
+        source: z.string(),
+        answerCount: z.int().nonnegative(),
+        rightCount: z.int().nonnegative(),
+        keptCount: z.int().nonnegative(),
+        questionCount: z.int().nonnegative(),
+      }),
+    )
+    .catch([]),
+});
+
+/** What was collected, and of what was curated what is left of it; arms that choose among another's answers have a yield alone. */
+const collectionsOf = ({ stages }: RunManifest): SummaryCollection[] => {
+  const collected = Object.entries(stages).flatMap(([stage, record]) =>
     stage.startsWith('collect--') && record.status === 'done'
       ? [{ source: stage.slice('collect--'.length), ...collectionFacts.parse(record.facts) }]
       : [],
   );
+  const curated = stages[stageNames.curate('answers')];
+  const yields = curated?.status === 'done' ? yieldFacts.parse(curated.facts).arms : [];
+  const ownCount = (source: string): number => collected.find((one) => one.source === source)?.failedCount ?? 0;
+  const left = yields.map(({ source, answerCount, rightCount, keptCount, questionCount }) => ({
+    ...{ source, keptCount, failedCount: ownCount(source), rejectedCount: answerCount - keptCount },
+    ...{ rightCount, answeredQuestionCount: questionCount },
+  }));
+  const leftOf = new Map(left.map((one) => [one.source, one]));
+  return [
+    ...collected.map((one) => leftOf.get(one.source) ?? one),
+    ...left.filter(({ source }) => !collected.some((one) => one.source === source)),
+  ];
+};
 
 const unfinishedOf = (manifest: RunManifest): RunSummary['unfinished'] => {
   // The report is what says so: it cannot wait for itself.

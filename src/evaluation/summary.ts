@@ -135,7 +135,13 @@ export interface SummaryComparison extends PairedDifference {
 /** Answers to training questions, by source. */
 export interface SummaryCollection {
   readonly source: string;
+  /** Answers that are learnt from. */
   readonly keptCount: number;
   readonly failedCount: number;
+  /** Usable answers that verification, the choice among several, or curation turned down. */
   readonly rejectedCount: number;
+  /** Usable answers that verification found right. */
+  readonly rightCount?: number;
+  /** Questions with an answer that is learnt from. */
+  readonly answeredQuestionCount?: number;
 }

@@ -30,15 +30,16 @@ export interface ArmRowsOptions {
 }
 
 /**
- * The rows of every arm, by its name. All arms have rows of the same questions: those to which every arm has a kept answer, none of them
- * too long. An arm whose teacher talks more would otherwise also learn from fewer and easier questions than the rest. What that costs each
- * arm is recorded as a warning of the run.
+ * The rows of every arm, by its name. All arms have rows of the same questions, unless the config asks otherwise: those to which every arm has a
+ * kept answer, none of them too long. An arm whose teacher talks more, or of whose answers fewer are right, would otherwise also learn from fewer
+ * and easier questions than the rest. What that costs each arm is recorded as a warning of the run.
  */
 export const armRows = async (
   collected: ReadonlyMap<string, readonly Response[]>,
   options: ArmRowsOptions,
 ): Promise<ReadonlyMap<string, ArmRows>> => {
   const { run, surroundings, config } = options;
+  if (config.curation.matching === 'none') return ownRows(collected, options);
   const answered = matchedByQuestion(collected);
   checkSomeLeft(collected, answered);
   const made = new Map([...answered].map(([name, responses]) => [name, rowsOfArm(name, responses, options)]));
@@ -62,12 +63,25 @@ export const armRows = async (
   return matched;
 };
 
+/** Each arm's own questions; that arms differ in these, too, must be known to whoever reads the comparison. */
+const ownRows = async (
+  collected: ReadonlyMap<string, readonly Response[]>,
+  options: ArmRowsOptions,
+): Promise<ReadonlyMap<string, ArmRows>> => {
+  const made = new Map([...collected].map(([name, responses]) => [name, rowsOfArm(name, responses, options)]));
+  const counts = [...made].map(([name, rows]) => `${name} ${idsOf(rows).size}`);
+  const note = `Arms are trained on questions of their own (${counts.join(', ')}), as curation.matching asks: differences between them may come from the questions.`;
+  options.surroundings.say?.(note);
+  await options.run.warn('curation', note);
+  return made;
+};
+
 const checkSomeLeft = (collected: ReadonlyMap<string, readonly Response[]>, answered: ReadonlyMap<string, readonly Response[]>): void => {
   if ([...answered.values()].every((responses) => responses.length > 0)) return;
   const counts = [...collected].map(([name, responses]) => `${name} ${responses.length}`).join(', ');
   throw new UserError(
     `No question has a kept answer in every arm, so there is nothing that all of them could be trained on. Kept answers: ${counts}. ` +
-      'Leave out the arm without answers, or see in its responses.jsonl why they were not kept (too long: raise sampling.maximumTokens).',
+      'Leave out the arm without answers, or see in its responses.jsonl and in curation/left-out.jsonl why they were not kept (too long: raise sampling.maximumTokens).',
   );
 };
 

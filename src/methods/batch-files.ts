@@ -4,6 +4,8 @@ import { discounted } from '../responses/spending.ts';
 import { createRun } from '../run-folder/run-folder.ts';
 import type { BatchFormat } from '../teachers/batches.ts';
 import { teacherProfile } from '../teachers/create-teacher.ts';
+import { curateQuestionsOfRun } from './curate-questions.ts';
+import { redactHookOf } from './hooks.ts';
 import { primedArms } from './plan-collection.ts';
 import { questionsOf } from './questions.ts';
 import { type RunOptions, runBeginning } from './run-plan.ts';
@@ -24,16 +26,19 @@ const withCollections = async <T>(
   work: (format: BatchFormat, collections: readonly BatchOptions[]) => Promise<T>,
 ): Promise<T> => {
   const { config, folder } = options;
-  const { task, train } = await questionsOf(config.task);
+  const questions = await questionsOf(config.task, surroundings);
+  const { task } = questions;
+  const redact = await redactHookOf(config);
   const arms = primedArms(config);
   const lock = await lockFolder(folder);
   try {
     const run = await createRun(folder, runBeginning(options, task, surroundings));
+    const { train } = await curateQuestionsOfRun(questions, { run, config, surroundings });
     // An arm that asks has a teacher: the config was checked for it.
     const { identity, batchFormat } = await teacherProfile(config.teacher ?? { kind: 'fake' });
     const collections: BatchOptions[] = [];
     for (const arm of arms) {
-      const { prices, ...collection } = await collectionOf(arm, { identity }, { config, run, task, examples: train, surroundings });
+      const { prices, ...collection } = await collectionOf(arm, { identity }, { config, run, task, examples: train, redact, surroundings });
       collections.push({ ...collection, ...(prices && { prices: discounted(prices, batchFormat.priceShare) }) });
     }
     return await work(batchFormat, collections);

@@ -38,7 +38,8 @@ export const recordCuration = async ({ curation, settings, rows, what, folder, p
   return { files: written, notes: curationNotes(curation, settings, what, shown) };
 };
 
-const writeLines = async (file: string, values: readonly object[]): Promise<string[]> => {
+/** Writes a file of what was found, for its owner alone, or removes an earlier one where nothing was. Returns the files there are. */
+export const writeLines = async (file: string, values: readonly object[]): Promise<string[]> => {
   if (values.length === 0) {
     await rm(file, { force: true });
     return [];

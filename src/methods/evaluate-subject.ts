@@ -6,6 +6,8 @@ import { hashOf } from '../run-folder/compare-configs.ts';
 import type { RunFolder } from '../run-folder/run-folder.ts';
 import { runStage, stageNames } from '../run-folder/stage.ts';
 import type { Example, Task } from '../tasks/task.ts';
+import type { Teacher } from '../teachers/teacher.ts';
+import type { RedactHook } from './hooks.ts';
 import type { RunTeacher } from './local-teacher.ts';
 import { loadStudent, type Student, templateRecord } from './student.ts';
 import type { StageProgress, Surroundings } from './surroundings.ts';
@@ -17,13 +19,15 @@ export interface EvaluateSubjectOptions {
   readonly run: RunFolder;
   readonly student: Student;
   readonly teacher: RunTeacher;
+  /** Sees every text before it is sent to the teacher. */
+  readonly redact?: RedactHook | undefined;
   readonly config: RunConfig;
   readonly surroundings: Surroundings;
 }
 
 /** Has one subject answer the test questions, and takes the likelihood of their solutions where it is a student; unless that is done. */
 export const evaluateSubject = async (options: EvaluateSubjectOptions): Promise<void> => {
-  const { subject, test, task, run, student, teacher, config, surroundings } = options;
+  const { subject, test, task, run, student, teacher, redact, config, surroundings } = options;
   const { maximumTokens, temperature, topP, batchSize, likelihood } = config.evaluation;
   const sampling = { maximumTokens, temperature, topP, seed: subject.kind === 'arm' ? subject.arm.seed : 0 };
   const { tokenizer, template, endTokens } = student.text;
@@ -35,6 +39,7 @@ export const evaluateSubject = async (options: EvaluateSubjectOptions): Promise<
     questionsHash: hashOf(test.map(({ id, question, gold }) => [id, question, gold])),
     instruction: task.instruction,
     teacher: subject.kind === 'teacher' ? JSON.stringify(config.teacher) : '',
+    ...(subject.kind === 'teacher' && redact !== undefined && { redact: redact.hash }),
   };
   const common = {
     task,
@@ -50,7 +55,7 @@ export const evaluateSubject = async (options: EvaluateSubjectOptions): Promise<
     await run.openTest(subjectName(subject));
     const file = run.paths.answers(subject);
     if (subject.kind === 'teacher') {
-      await evaluate({ ...common, file, answerer: teacherAnswerer(await teacher.open(), sampling) });
+      await evaluate({ ...common, file, answerer: teacherAnswerer(redacted(await teacher.open(), redact), sampling) });
     } else {
       await load();
       const batch = batchSize === undefined ? {} : { batchSize };
@@ -70,6 +75,18 @@ export const evaluateSubject = async (options: EvaluateSubjectOptions): Promise<
     return { files: [file], facts };
   });
 };
+
+const redacted = (teacher: Teacher, redact: RedactHook | undefined): Teacher =>
+  redact === undefined
+    ? teacher
+    : {
+        ...teacher,
+        generate: (request) =>
+          teacher.generate({
+            ...request,
+            messages: request.messages.map(({ role, content }) => ({ role, content: redact.call(content) })),
+          }),
+      };
 
 /** Hash of the weights that answer: the base's and what was trained. */
 const modelHashOf = async ({ subject, run, student }: EvaluateSubjectOptions): Promise<string> => {

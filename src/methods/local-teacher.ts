@@ -79,6 +79,13 @@ export const runTeacher = (config: RunConfig, surroundings: Surroundings): RunTe
   };
 };
 
+/** The judge of a run's answers, opened and released as its teacher is. */
+export const runJudge = (config: RunConfig, surroundings: Surroundings): RunTeacher => {
+  const { verify } = config.collection;
+  const { teacher: _, ...judged } = config;
+  return runTeacher(verify.by === 'judge' ? { ...judged, teacher: verify.teacher } : judged, surroundings);
+};
+
 export interface TeacherLogitsQuery {
   readonly teacher: LocalTeacher;
   /** What the teacher is asked: priming, question and instruction. */

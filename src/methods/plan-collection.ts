@@ -12,12 +12,15 @@ import { isOpen, openResponseStore, readResponses } from '../responses/response-
 import { discounted } from '../responses/spending.ts';
 import { runPaths } from '../run-folder/paths.ts';
 import { createRun } from '../run-folder/run-folder.ts';
+import type { Example } from '../tasks/task.ts';
 import { takesBatches } from '../teachers/batches.ts';
 import type { ListedPrices } from '../teachers/prices.ts';
 import type { ChatMessage, Teacher } from '../teachers/teacher.ts';
 import { termsFor } from '../teachers/terms.ts';
 import { curateQuestions, curateQuestionsOfRun } from './curate-questions.ts';
-import { runTeacher } from './local-teacher.ts';
+import { redactHookOf } from './hooks.ts';
+import { estimateJudging } from './judging.ts';
+import { runJudge, runTeacher } from './local-teacher.ts';
 import { questionsOf } from './questions.ts';
 import { type RunOptions, runBeginning } from './run-plan.ts';
 import { collectionOf, type SourceOptions } from './sources.ts';
@@ -34,11 +37,12 @@ export const previewPrompts = async (config: RunConfig, count: number, surroundi
   const questions = await questionsOf(config.task, surroundings);
   const { task } = questions;
   const { train } = await curateQuestions(questions, config);
+  const { call: redact = (text: string) => text } = (await redactHookOf(config)) ?? {};
+  const messagesOf = (strategy: PrimedArm['strategy'], example: Example): ChatMessage[] =>
+    primedMessages(strategy, example, task.instruction).map(({ role, content }) => ({ role, content: redact(content) }));
   return primedArms(config).map(({ name, strategy }) => ({
     arm: name,
-    prompts: train
-      .slice(0, count)
-      .map((example) => ({ exampleId: example.id, messages: primedMessages(strategy, example, task.instruction) })),
+    prompts: train.slice(0, count).map((example) => ({ exampleId: example.id, messages: messagesOf(strategy, example) })),
   }));
 };
 
@@ -65,22 +69,28 @@ export const estimateRun = async (options: RunOptions, surroundings: Surrounding
   const questions = await questionsOf(config.task, surroundings);
   const { task } = questions;
   const lock = await lockFolder(folder);
+  const redact = await redactHookOf(config);
   const runTeacherOf = runTeacher(config, surroundings);
+  const judge = runJudge(config, surroundings);
   try {
     const run = await createRun(folder, runBeginning(options, task, surroundings));
     const { train } = await curateQuestionsOfRun(questions, { run, config, surroundings });
     const teacher = await runTeacherOf.open();
-    const shared: SourceOptions = { config, run, task, examples: train, openTeacher: runTeacherOf.open, surroundings };
+    const asking = { openTeacher: runTeacherOf.open, openJudge: judge.open, redact };
+    const shared: SourceOptions = { config, run, task, examples: train, ...asking, surroundings };
     const arms: ArmEstimate[] = [];
     let priceSource: string | undefined;
     for (const arm of primedArms(config)) {
-      const { estimate, source } = await estimateArm(arm, teacher, shared, sampleCount);
+      const { estimate, source, judging } = await estimateArm(arm, teacher, shared, sampleCount);
       priceSource = source;
       arms.push({ arm: arm.name, estimate, text: estimateText(estimate, config.collection.limits) });
+      if (judging !== undefined)
+        arms.push({ arm: `the judge of ${arm.name}`, estimate: judging, text: estimateText(judging, config.collection.limits) });
     }
     return { arms, terms: termsFor(teacher.identity), ...(priceSource === undefined ? {} : { priceSource }) };
   } finally {
     await runTeacherOf.release();
+    await judge.release();
     await lock.release();
   }
 };
@@ -90,7 +100,7 @@ const estimateArm = async (
   teacher: Teacher,
   shared: SourceOptions,
   sampleCount: number,
-): Promise<{ estimate: Estimate; source: string | undefined }> => {
+): Promise<{ estimate: Estimate; source: string | undefined; judging: Estimate | undefined }> => {
   const { batch, ...whole } = await collectionOf(arm, teacher, shared);
   // Asked one by one, at the full price: nobody waits a day for an estimate.
   const first = { ...whole, examples: whole.examples.slice(0, sampleCount) };
@@ -104,7 +114,11 @@ const estimateArm = async (
   const isBatch = batch !== undefined && takesBatches(teacher);
   const prices = whole.prices && isBatch ? discounted(whole.prices, teacher.batches.format.priceShare) : whole.prices;
   const estimate = estimateCollection({ planned, sample, sampled: planCollection(first), prices, concurrency, limits, isBatch });
-  return { estimate, source: prices === undefined ? undefined : priceSourceOf(prices) };
+  const { verify } = shared.config.collection;
+  const open = planned.map(({ example }) => example);
+  const usable = sample.filter(({ status }) => status === 'kept');
+  const judging = verify.by === 'judge' ? await estimateJudging(arm, usable, open, verify, shared) : undefined;
+  return { estimate, source: prices === undefined ? undefined : priceSourceOf(prices), judging };
 };
 
 const priceSourceOf = (prices: Partial<ListedPrices>): string => prices.source ?? 'the config';

@@ -6,13 +6,15 @@ import { writeReport } from '../report/write-report.ts';
 import type { Response } from '../responses/response.ts';
 import { createRun } from '../run-folder/run-folder.ts';
 import { type ArmRows, armRows, developmentRowsOf } from './arm-rows.ts';
+import { type CurateAnswersOptions, curateAnswers } from './curate-answers.ts';
 import { curateQuestionsOfRun } from './curate-questions.ts';
 import { evaluateSubject } from './evaluate-subject.ts';
-import { runTeacher } from './local-teacher.ts';
+import { redactHookOf } from './hooks.ts';
+import { runJudge, runTeacher } from './local-teacher.ts';
 import { questionsOf } from './questions.ts';
-import { armIdOf, inOrderOfNeed, type RunOptions, runBeginning, subjectsOf } from './run-plan.ts';
+import { armIdOf, type RunOptions, runBeginning, subjectsOf } from './run-plan.ts';
 import { chooseSettings } from './search.ts';
-import { collectSource, type SourceOptions, submitBatches } from './sources.ts';
+import { collectSource, submitBatches } from './sources.ts';
 import { openStudents, releaseStudents, type Student, withStudents } from './student.ts';
 import type { Surroundings } from './surroundings.ts';
 import { trainArm } from './train-arm.ts';
@@ -30,16 +32,20 @@ export const runResponsePriming = async (options: RunOptions, surroundings: Surr
   const questions = await questionsOf(config.task, surroundings);
   const { task } = questions;
   const lock = await lockFolder(folder);
+  const redact = await redactHookOf(config);
   const teacher = runTeacher(config, surroundings);
+  const judge = runJudge(config, surroundings);
   try {
     const run = await createRun(folder, runBeginning(options, task, surroundings));
 
     // 1. Leave out the questions that the evaluation asks for, then prime the teacher and collect its answers; gold, shuffled and recorded
     // ones beside them.
-    const { train } = await curateQuestionsOfRun(questions, { run, config, surroundings });
-    const collected = await collectArms({ config, run, task, examples: train, openTeacher: teacher.open, surroundings });
-    // Its memory is the students' until it is measured itself.
+    const { train, evaluation } = await curateQuestionsOfRun(questions, { run, config, surroundings });
+    const asking = { openTeacher: teacher.open, openJudge: judge.open, redact };
+    const collected = await collectArms({ config, run, task, examples: train, evaluation, ...asking, surroundings });
+    // Their memory is the students' until the teacher is measured itself.
     await teacher.release();
+    await judge.release();
 
     // 2. Answers become rows of tokens: the student sees the question, never the priming.
     const modelPath = await surroundings.resolveModel(config.student.model);
@@ -64,7 +70,7 @@ export const runResponsePriming = async (options: RunOptions, surroundings: Surr
       // 5. The test split is opened: every student, the untouched one and the teacher answer it.
       const test = await questions.openTest();
       await withStudents(students, subjectsOf(config), (subject, free) =>
-        evaluateSubject({ subject, test, task, run, student: free, teacher, config, surroundings }),
+        evaluateSubject({ subject, test, task, run, student: free, teacher, redact, config, surroundings }),
       );
     } finally {
       await releaseStudents(students);
@@ -74,6 +80,7 @@ export const runResponsePriming = async (options: RunOptions, surroundings: Surr
     return (await writeReport(run, { task })).summary;
   } finally {
     await teacher.release();
+    await judge.release();
     await lock.release();
   }
 };
@@ -84,21 +91,30 @@ export const collectForRun = async (options: RunOptions, surroundings: Surroundi
   const questions = await questionsOf(config.task, surroundings);
   const { task } = questions;
   const lock = await lockFolder(folder);
+  const redact = await redactHookOf(config);
   const teacher = runTeacher(config, surroundings);
+  const judge = runJudge(config, surroundings);
   try {
     const run = await createRun(folder, runBeginning(options, task, surroundings));
-    const { train } = await curateQuestionsOfRun(questions, { run, config, surroundings });
-    await collectArms({ config, run, task, examples: train, openTeacher: teacher.open, surroundings });
+    const { train, evaluation } = await curateQuestionsOfRun(questions, { run, config, surroundings });
+    const asking = { openTeacher: teacher.open, openJudge: judge.open, redact };
+    await collectArms({ config, run, task, examples: train, evaluation, ...asking, surroundings });
     return await summariseRun(run);
   } finally {
     await teacher.release();
+    await judge.release();
     await lock.release();
   }
 };
 
-const collectArms = async (options: SourceOptions): Promise<Map<string, readonly Response[]>> => {
+const collectArms = async (options: CurateAnswersOptions): Promise<Map<string, readonly Response[]>> => {
   const collected = new Map<string, readonly Response[]>();
   await submitBatches(options.config.arms, options);
-  for (const arm of inOrderOfNeed(options.config.arms)) collected.set(arm.name, await collectSource(arm, options));
-  return collected;
+  const own = options.config.arms.filter((arm) => arm.kind !== 'selected' && arm.kind !== 'shuffled');
+  for (const arm of own) collected.set(arm.name, await collectSource(arm, options));
+  const curated = await curateAnswers(collected, options);
+  const shuffled = options.config.arms.filter((arm) => arm.kind === 'shuffled');
+  for (const arm of shuffled) curated.set(arm.name, await collectSource(arm, options, curated));
+  // In the order of the config.
+  return new Map(options.config.arms.map(({ name }) => [name, curated.get(name) ?? []]));
 };

@@ -24,8 +24,14 @@ export const runBeginning = ({ config, configText, resolvedConfig }: RunOptions,
   configText,
   resolvedConfig,
   // A budget that was reached is raised, a limit lowered, a folder moved: no answer depends on them.
-  mayAppear: ['curation'],
-  mayChange: ['output', 'collection', 'teacher.concurrency', 'teacher.timeoutSeconds', 'teacher.apiKeyVariable'],
+  mayAppear: ['curation', 'collection.keep', 'collection.verify'],
+  mayChange: [
+    'output',
+    ...['budget', 'limits', 'prices', 'batch', 'retryFailed', 'verify.prices'].map((name) => `collection.${name}`),
+    ...['teacher', 'collection.verify.teacher'].flatMap((teacher) =>
+      ['concurrency', 'timeoutSeconds', 'apiKeyVariable'].map((name) => `${teacher}.${name}`),
+    ),
+  ],
   versions,
   machine: thisMachine(),
   protocol: {
@@ -39,7 +45,9 @@ export const runBeginning = ({ config, configText, resolvedConfig }: RunOptions,
   },
   plannedStages: [
     stageNames.curate('questions'),
-    ...config.arms.map(({ name }) => stageNames.collect(name)),
+    ...config.arms.flatMap((arm) => (arm.kind === 'selected' ? [] : [stageNames.collect(arm.name)])),
+    ...config.arms.flatMap((arm) => (isJudged(arm, config) ? [stageNames.judge(arm.name)] : [])),
+    stageNames.curate('answers'),
     ...(config.search === undefined ? [] : ['choose']),
     ...config.arms.flatMap((arm) => config.seeds.map((seed) => stageNames.train(armIdOf(arm, config, seed)))),
     ...subjectsOf(config).flatMap((subject) => [
@@ -50,11 +58,8 @@ export const runBeginning = ({ config, configText, resolvedConfig }: RunOptions,
   ],
 });
 
-/** A shuffled arm takes another one's answers, which must be there first. */
-export const inOrderOfNeed = (arms: readonly ArmConfig[]): ArmConfig[] => [
-  ...arms.filter(({ kind }) => kind !== 'shuffled'),
-  ...arms.filter(({ kind }) => kind === 'shuffled'),
-];
+const isJudged = ({ kind }: ArmConfig, { collection }: RunConfig): boolean =>
+  collection.verify.by === 'judge' && (kind === 'strategy' || kind === 'recorded');
 
 /** The student that learns from an arm's answers under a seed. */
 export const armIdOf = ({ name }: ArmConfig, { student, training }: RunConfig, seed: number): ArmId => ({

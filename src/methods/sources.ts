@@ -4,18 +4,20 @@ import { sha256OfFile } from '../base/folders.ts';
 import type { ArmConfig } from '../config/arm-config.ts';
 import type { RunConfig } from '../config/run-config.ts';
 import { strategies } from '../priming/strategies.ts';
-import { readReserved } from '../responses/batch-jobs.ts';
 import { CollectionStoppedError, type CollectOptions, collect } from '../responses/collect.ts';
 import type { Response } from '../responses/response.ts';
-import { readResponses, readSpending, storeResponses } from '../responses/response-store.ts';
+import { readResponses, storeResponses } from '../responses/response-store.ts';
 import { goldResponses, shuffledResponses } from '../responses/sources.ts';
-import { addSpending, addUsage, nothingSpent, type Spending } from '../responses/spending.ts';
+import { addUsage } from '../responses/spending.ts';
+import { hashOf } from '../run-folder/compare-configs.ts';
 import type { RunFolder } from '../run-folder/run-folder.ts';
 import { type CollectFacts, runStage, stageNames } from '../run-folder/stage.ts';
 import type { Example, Task } from '../tasks/task.ts';
 import { listedPrices } from '../teachers/prices.ts';
 import { recordedTeacher } from '../teachers/recorded.ts';
 import type { Teacher, Usage } from '../teachers/teacher.ts';
+import type { RedactHook } from './hooks.ts';
+import { spentElsewhere } from './run-spending.ts';
 import type { Surroundings } from './surroundings.ts';
 
 export interface SourceOptions {
@@ -25,25 +27,30 @@ export interface SourceOptions {
   readonly examples: readonly Example[];
   /** Opens the run's teacher, once for all strategies. */
   readonly openTeacher: () => Promise<Teacher>;
+  /** Opens the judge of answers, where the config has one. */
+  readonly openJudge: () => Promise<Teacher>;
+  readonly redact?: RedactHook | undefined;
   readonly surroundings: Surroundings;
 }
 
+/** An arm whose answers are kept in a store of its own. */
+export type OwnArm = Exclude<ArmConfig, { kind: 'selected' }>;
+
 /**
- * The answers that an arm is trained on: asked of the teacher under its strategy, read from a recording, the data set's own, or another
- * arm's under the wrong questions. Each is kept in the run's store, one line an answer, whatever becomes of the rest.
+ * The answers that an arm has: asked of the teacher under its strategy, read from a recording, the data set's own, or another arm's (of
+ * `answersOf`) under the wrong questions. Each is kept in the run's store, one line an answer, whatever becomes of the rest.
  */
-export const collectSource = async (arm: ArmConfig, options: SourceOptions): Promise<readonly Response[]> => {
+export const collectSource = async (
+  arm: OwnArm,
+  options: SourceOptions,
+  answersOf: ReadonlyMap<string, readonly Response[]> = new Map(),
+): Promise<readonly Response[]> => {
   const { config, run, task, examples, openTeacher, surroundings } = options;
   const folder = join(run.paths.responses, arm.name);
-  const stage = await runStage(run, { name: stageNames.collect(arm.name), key: await sourceKey(arm, options) }, async () => {
-    if (arm.kind === 'gold') {
-      return stored(folder, goldResponses(examples, task));
-    }
-    if (arm.kind === 'shuffled') {
-      const of = config.arms.find(({ name }) => name === arm.of) as ArmConfig;
-      const others = await collectSource(of, options);
-      return stored(folder, shuffledResponses(others, 0, examples, task));
-    }
+  const others = arm.kind === 'shuffled' ? (answersOf.get(arm.of) ?? []) : [];
+  const stage = await runStage(run, { name: stageNames.collect(arm.name), key: await sourceKey(arm, others, options) }, async () => {
+    if (arm.kind === 'gold') return stored(folder, goldResponses(examples, task));
+    if (arm.kind === 'shuffled') return stored(folder, shuffledResponses(others, 0, examples, task));
     const teacher = arm.kind === 'recorded' ? await recordedTeacher(arm.file) : await openTeacher();
     try {
       const report = await collect({
@@ -114,7 +121,7 @@ const warn = async (message: string, arm: ArmConfig, { run, surroundings }: Pick
 export const collectionOf = async <Asked extends Pick<Teacher, 'identity'>>(
   arm: Extract<ArmConfig, { kind: 'strategy' | 'recorded' }>,
   teacher: Asked,
-  options: Omit<SourceOptions, 'openTeacher'>,
+  options: Omit<SourceOptions, 'openTeacher' | 'openJudge'>,
 ): Promise<Omit<CollectOptions, 'teacher'> & { readonly teacher: Asked }> => {
   const { config, run, task, examples } = options;
   const { answersPerQuestion, accept, ...sampling } = config.sampling;
@@ -133,9 +140,9 @@ export const collectionOf = async <Asked extends Pick<Teacher, 'identity'>>(
     retryFailed,
     budget,
     limits,
-    // The budget is the run's: what other arms' answers cost counts, too.
-    spentElsewhere: await spentByOthers(arm, options),
     ...(batch !== undefined && arm.kind === 'strategy' && { batch: batchWays(batch) }),
+    spentElsewhere: await spentElsewhere(join(run.paths.responses, arm.name), options),
+    ...(options.redact !== undefined && { redact: options.redact.call }),
     ...(prices !== undefined && { prices }),
     folder: join(run.paths.responses, arm.name),
     onWarning: (message) => void warn(message, arm, options),
@@ -150,14 +157,6 @@ const batchWays = ({ pollSeconds, requestCount }: NonNullable<RunConfig['collect
   ...(requestCount !== undefined && { requestCount }),
 });
 
-/** What answers of other arms cost, and what their batches under way may cost. */
-const spentByOthers = async (arm: ArmConfig, { config, run }: Pick<SourceOptions, 'config' | 'run'>): Promise<Spending> => {
-  const others = config.arms.filter(({ name }) => name !== arm.name);
-  const folders = others.map(({ name }) => join(run.paths.responses, name));
-  const spent = await Promise.all(folders.flatMap((folder) => [readSpending(folder), readReserved(folder)]));
-  return spent.reduce(addSpending, nothingSpent);
-};
-
 const stored = async (folder: string, responses: readonly Response[]) => {
   await storeResponses(folder, responses);
   const facts: CollectFacts = { keptCount: responses.length, failedCount: 0, rejectedCount: 0 };
@@ -165,10 +164,12 @@ const stored = async (folder: string, responses: readonly Response[]) => {
 };
 
 /** All that decides an arm's answers, so that a finished stage is done anew when any of it changed. */
-const sourceKey = async (arm: ArmConfig, { config, task, examples }: SourceOptions) => ({
+const sourceKey = async (arm: OwnArm, others: readonly Response[], { config, task, examples, redact }: SourceOptions) => ({
   arm: arm.kind === 'strategy' ? { ...arm.strategy } : { ...arm },
   ...(arm.kind === 'recorded' && { fileHash: await sha256OfFile(arm.file) }),
   teacher: arm.kind === 'strategy' ? JSON.stringify(config.teacher) : '',
+  ...(arm.kind === 'shuffled' && { of: hashOf(others.map(({ requestKey, text }) => [requestKey, text])) }),
+  ...(arm.kind === 'strategy' && redact !== undefined && { redact: redact.hash }),
   sampling: { ...config.sampling },
   // Switched on, a finished stage asks again for what failed, and for nothing else.
   ...(config.collection.retryFailed && { retryFailed: true }),

@@ -77,7 +77,7 @@ export const armTeacherLogits =
   async (rowIndex: number): Promise<Float32Array> => {
     const { item, row } = rows.rows[rowIndex] as (typeof rows.rows)[number];
     const messages =
-      arm.kind === 'strategy'
+      (arm.kind === 'strategy' || arm.kind === 'selected') && arm.strategy !== undefined
         ? primedMessages(arm.strategy, item.example, task.instruction)
         : studentMessages(item.example, task.instruction);
     return teacherLogitsOf({

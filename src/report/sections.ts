@@ -184,13 +184,31 @@ const pairCell = (pair: NonNullable<SummaryRow['versusBaseline']>['strict'] | un
 
 const collectionSection = ({ collections, groups }: RunSummary): ReportSection => ({
   heading: 'Training answers',
-  notes: ['trained tokens: tokens that the loss was taken over, all epochs and seeds of the source together.'],
+  notes: [
+    'trained tokens: tokens that the loss was taken over, all epochs and seeds of the source together.',
+    ...(collections.some(({ rightCount }) => rightCount !== undefined)
+      ? [
+          'right: of the usable answers, by verification; rejected: usable, but not chosen, reciting an evaluation question, or a duplicate.',
+        ]
+      : []),
+  ],
   table: {
-    columns: [left('source'), right('kept'), right('failed'), right('rejected'), right('trained tokens')],
-    rows: collections.map(({ source, keptCount, failedCount, rejectedCount }) => {
+    columns: [
+      left('source'),
+      right('right'),
+      right('kept'),
+      right('questions'),
+      right('failed'),
+      right('rejected'),
+      right('trained tokens'),
+    ],
+    rows: collections.map(({ source, keptCount, failedCount, rejectedCount, rightCount, answeredQuestionCount }) => {
       const tokens = groups.flatMap((group) => (group.source === source ? (group.trainedTokenCount ?? []) : []));
       const sum = tokens.reduce((total, tokenCount) => total + tokenCount, 0);
-      return [source, String(keptCount), String(failedCount), String(rejectedCount), tokens.length === 0 ? none : String(sum)];
+      const rightText = rightCount === undefined ? none : `${rightCount}/${keptCount + rejectedCount}`;
+      const questions = answeredQuestionCount === undefined ? none : String(answeredQuestionCount);
+      const counts = [String(keptCount), questions, String(failedCount), String(rejectedCount)];
+      return [source, rightText, ...counts, tokens.length === 0 ? none : String(sum)];
     }),
   },
 });

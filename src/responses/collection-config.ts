@@ -3,6 +3,15 @@ import { z } from 'zod';
 const positiveCount = z.int().min(1);
 const usdPerMillion = z.number().min(0);
 
+/** What a teacher's tokens cost. */
+export const pricesSchema = z
+  .strictObject({
+    inputPerMillion: usdPerMillion,
+    outputPerMillion: usdPerMillion,
+    cachedInputPerMillion: usdPerMillion.exactOptional(),
+  })
+  .describe('US dollars per million tokens; without it, the list prices of known providers.');
+
 /** How answers are collected, beside who gives them and how: what it may cost and how fast it may go. Decides no answer. */
 export const collectionSchema = z
   .strictObject({
@@ -23,14 +32,7 @@ export const collectionSchema = z
       })
       .prefault({})
       .describe("How fast may be asked; the provider's own limits lower it."),
-    prices: z
-      .strictObject({
-        inputPerMillion: usdPerMillion,
-        outputPerMillion: usdPerMillion,
-        cachedInputPerMillion: usdPerMillion.exactOptional(),
-      })
-      .exactOptional()
-      .describe('US dollars per million tokens; without it, the list prices of known providers.'),
+    prices: pricesSchema.exactOptional(),
     batch: z
       .strictObject({
         pollSeconds: z.number().positive().max(86_400).default(60).describe('How often is asked whether batches have ended.'),

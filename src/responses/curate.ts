@@ -16,16 +16,17 @@ export interface Curation {
  * Looks for rows that share words with an evaluation question, and for rows that say what an earlier one of their group says (`groupOf`; absent: all
  * rows are one group). What is dropped as an overlap is nobody's original.
  */
-export const curate = (
-  rows: readonly TrainingText[],
+export const curate = <Row extends TrainingText>(
+  rows: readonly Row[],
   evaluation: readonly EvaluationText[],
   { decontamination, duplicates }: CurationSettings,
-  groupOf: (row: TrainingText) => string = () => '',
+  groupOf: (row: Row) => string = () => '',
 ): Curation => {
   const overlaps = decontamination.action === 'off' ? [] : findContamination(rows, evaluation, decontamination);
   const contaminated = new Set(decontamination.action === 'drop' ? overlaps.map(({ id }) => id) : []);
   const rest = duplicates.action === 'off' ? [] : rows.filter(({ id }) => !contaminated.has(id));
-  const found = [...Map.groupBy(rest, groupOf).values()].flatMap((group) =>
+  const groups = [...Map.groupBy(rest, groupOf).values()].filter(({ length }) => length > 1);
+  const found = groups.flatMap((group) =>
     findDuplicates(
       group.map(({ id, question, answer }) => ({ id, text: `${question}\n${answer}` })),
       { threshold: duplicates.similarity },

@@ -1,15 +1,13 @@
 import type { Response } from './response.ts';
+import type { Verification } from './verify.ts';
 
-/** Which of the answers that came are learnt from. */
-export interface SelectionPolicy {
-  /** Answers that the task finds right, by its strict or its flexible rule; absent: right or wrong. */
-  readonly right?: 'strict' | 'flexible';
-  /**
-   * Of several answers to one question: all; the first; the shortest in characters; or the first of those that agree with most others (by the
-   * flexible extraction). Absent: all.
-   */
-  readonly perQuestion?: 'all' | 'first' | 'shortest' | 'majority';
-}
+/**
+ * Which of the answers that came are learnt from. `all`. `right`: those that verification finds right (rejection sampling). Or one a question:
+ * `first-right`, the first right one; `best-of-n`, the one with the highest score, right or not; `majority`, the first of those that agree with
+ * most others (self-consistency), whatever verification says.
+ */
+export const keepPolicies = ['all', 'right', 'first-right', 'best-of-n', 'majority'] as const;
+export type KeepPolicy = (typeof keepPolicies)[number];
 
 export interface Selection {
   readonly kept: readonly Response[];
@@ -18,15 +16,14 @@ export interface Selection {
 }
 
 /** Sorts answers by a policy. Failed ones must not be among them. The order stays. */
-export const selectResponses = (responses: readonly Response[], { right, perQuestion = 'all' }: SelectionPolicy): Selection => {
+export const selectResponses = (
+  responses: readonly Response[],
+  policy: KeepPolicy,
+  verificationOf: (response: Response) => Verification,
+): Selection => {
   const reasons = new Map<Response, string>();
-  if (right !== undefined) for (const response of responses) if (!response[right]) reasons.set(response, `not right by the ${right} rule`);
-  const candidates = responses.filter((response) => !reasons.has(response));
-  for (const answers of Map.groupBy(candidates, ({ exampleId }) => exampleId).values()) {
-    const chosen = choosers[perQuestion](answers);
-    if (chosen === undefined) continue;
-    for (const response of answers) if (response !== chosen) reasons.set(response, `not the ${perQuestion} of ${answers.length} answers`);
-  }
+  for (const answers of Map.groupBy(responses, ({ exampleId }) => exampleId).values())
+    for (const [response, reason] of rejections[policy](answers, verificationOf)) reasons.set(response, reason);
   return {
     kept: responses.filter((response) => !reasons.has(response)),
     rejected: responses.flatMap((response) => {
@@ -36,48 +33,77 @@ export const selectResponses = (responses: readonly Response[], { right, perQues
   };
 };
 
-const choosers: Record<NonNullable<SelectionPolicy['perQuestion']>, (answers: readonly Response[]) => Response | undefined> = {
-  all: () => undefined,
-  first: ([first]) => first,
-  shortest: (answers) => answers.reduce((best, answer) => (answer.text.length < best.text.length ? answer : best)),
-  majority: (answers) => {
-    const groups = [...Map.groupBy(answers, ({ flexibleExtraction }) => flexibleExtraction ?? '').entries()].filter(
-      ([extraction]) => extraction !== '',
-    );
-    // Answers without a number say nothing; of equally large groups the one that came first.
-    const [, largest] = groups.reduce<readonly [string, readonly Response[]]>(
-      (best, group) => (group[1].length > best[1].length ? group : best),
-      ['', []],
-    );
-    return largest[0] ?? answers[0];
+/** Which of the answers to one question are not learnt from, and why. */
+type Reject = (answers: readonly Response[], verificationOf: (response: Response) => Verification) => Map<Response, string>;
+
+const wrongOf: Reject = (answers, verificationOf) =>
+  new Map(
+    answers.flatMap((answer) => {
+      const { isRight, reason = 'not right' } = verificationOf(answer);
+      return isRight ? [] : [[answer, reason] as const];
+    }),
+  );
+
+const othersThan = (chosen: Response | undefined, answers: readonly Response[], reason: string): Map<Response, string> =>
+  new Map(answers.flatMap((answer) => (answer === chosen ? [] : [[answer, reason] as const])));
+
+const rejections: Record<KeepPolicy, Reject> = {
+  all: () => new Map(),
+  right: wrongOf,
+  'first-right': (answers, verificationOf) => {
+    const wrong = wrongOf(answers, verificationOf);
+    const right = answers.filter((answer) => !wrong.has(answer));
+    return new Map([...wrong, ...othersThan(right[0], right, `not the first of ${right.length} right answers`)]);
   },
+  'best-of-n': (answers, verificationOf) => {
+    const score = (answer: Response): number => verificationOf(answer).score;
+    const best = answers.reduce((first, answer) => (score(answer) > score(first) ? answer : first));
+    return othersThan(best, answers, `not the best of ${answers.length} answers`);
+  },
+  majority: (answers) => othersThan(majorityOf(answers), answers, `not the majority's first of ${answers.length} answers`),
 };
 
-/** What became of a source's answers, as counts. */
+/** Answers in which nothing was found say nothing; of equally large groups the one that came first. */
+const majorityOf = (answers: readonly Response[]): Response | undefined => {
+  const groups = [...Map.groupBy(answers, ({ flexibleExtraction }) => normalised(flexibleExtraction ?? '')).entries()].filter(
+    ([extraction]) => extraction !== '',
+  );
+  const [, largest] = groups.reduce<readonly [string, readonly Response[]]>(
+    (best, group) => (group[1].length > best[1].length ? group : best),
+    ['', []],
+  );
+  return largest[0] ?? answers[0];
+};
+
+/** `1,000.` and `$1000` are one result. */
+const normalised = (extraction: string): string =>
+  extraction
+    .replace(/[\s$,]/g, '')
+    .replace(/\.0*$/, '')
+    .toLowerCase();
+
+/** What became of a source's usable answers, as counts. */
 export interface Yield {
   readonly source: string;
   readonly answerCount: number;
-  readonly strictCount: number;
-  readonly flexibleCount: number;
+  /** By verification. */
+  readonly rightCount: number;
   readonly followsFormatCount: number;
   readonly keptCount: number;
   /** Questions with at least one kept answer. */
   readonly questionCount: number;
 }
 
-/** The yield of each source, in the order in which they come. */
-export const yieldBySource = (responses: readonly Response[], kept: readonly Response[]): Yield[] => {
-  const keptBySource = Map.groupBy(kept, ({ source }) => source);
-  return [...Map.groupBy(responses, ({ source }) => source)].map(([source, answers]) => {
-    const keptHere = keptBySource.get(source) ?? [];
-    return {
-      source,
-      answerCount: answers.length,
-      strictCount: answers.filter(({ strict }) => strict).length,
-      flexibleCount: answers.filter(({ flexible }) => flexible).length,
-      followsFormatCount: answers.filter(({ followsFormat }) => followsFormat).length,
-      keptCount: keptHere.length,
-      questionCount: new Set(keptHere.map(({ exampleId }) => exampleId)).size,
-    };
-  });
-};
+export const yieldOf = (
+  source: string,
+  responses: readonly Response[],
+  kept: readonly Response[],
+  verificationOf: (response: Response) => Verification,
+): Yield => ({
+  source,
+  answerCount: responses.length,
+  rightCount: responses.filter((response) => verificationOf(response).isRight).length,
+  followsFormatCount: responses.filter(({ followsFormat }) => followsFormat).length,
+  keptCount: kept.length,
+  questionCount: new Set(kept.map(({ exampleId }) => exampleId)).size,
+});

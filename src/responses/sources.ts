@@ -51,13 +51,23 @@ export const shuffledResponses = (
       throw new UserError(`An answer belongs to the question ${JSON.stringify(id)}, which is not among those given.`);
     const donor = donors[index] ?? id;
     return (byQuestion.get(donor) ?? []).map((response) => {
-      const { strictExtraction: _, flexibleExtraction: __, ...rest } = response;
+      // What the answer cost is counted where it was bought.
+      const {
+        strictExtraction: _,
+        flexibleExtraction: __,
+        usage: ___,
+        wastedUsage: ____,
+        assumedUsage: _____,
+        costUsd: ______,
+        ...rest
+      } = response;
       return {
         ...rest,
         requestKey: sha256(JSON.stringify(['shuffled', seed, response.requestKey, id])),
         source,
         exampleId: id,
         exampleHash: sha256(example.question),
+        tryCount: 0,
         gold: example.gold,
         ...task.score(response.text, example),
         answerFrom: donor,

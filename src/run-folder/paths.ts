@@ -11,6 +11,8 @@ export interface RunPaths {
   readonly log: string;
   /** Collected answers: the response store's folder. */
   readonly responses: string;
+  /** A judge's verdicts on answers, a response store's folder for each arm. */
+  readonly verdicts: string;
   /** What was looked for in questions and answers before they were learnt from, and what was found. */
   readonly curation: string;
   readonly report: string;
@@ -37,6 +39,7 @@ export const runPaths = (folder: string): RunPaths => ({
   resolvedConfig: join(folder, 'config.resolved.json'),
   log: join(folder, 'log'),
   responses: join(folder, 'responses'),
+  verdicts: join(folder, 'verdicts'),
   curation: join(folder, 'curation'),
   report: join(folder, 'report'),
   student: (arm) => studentPaths(join(folder, 'students', armName(arm))),

@@ -11,6 +11,7 @@ import type { RunFolder } from './run-folder.ts';
 export const stageNames = {
   curate: (what: 'questions' | 'answers'): string => `curate--${what}`,
   collect: (source: string): string => `collect--${source}`,
+  judge: (source: string): string => `judge--${source}`,
   train: (arm: ArmId): string => `train--${armName(arm)}`,
   evaluate: (subject: Subject): string => `evaluate--${subjectName(subject)}`,
   likelihood: (subject: Subject): string => `likelihood--${subjectName(subject)}`,

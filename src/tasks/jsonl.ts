@@ -27,7 +27,9 @@ export type JsonlScorer =
   /** As GSM8K is scored: `#### number` (strict), the last number (flexible). */
   | { readonly kind: 'number' }
   /** The first group (or match) of a pattern: of its first match (strict), of its last, without regard to case (flexible). */
-  | { readonly kind: 'regex'; readonly pattern: string };
+  | { readonly kind: 'regex'; readonly pattern: string }
+  /** One of some labels, whatever its case: the whole answer (strict), or the only one of them that stands in it (flexible). */
+  | { readonly kind: 'label'; readonly labels: readonly string[] };
 
 /** Makes a task of a user's own data. A pattern that is no regular expression is a UserError. */
 export const jsonlTask = (options: JsonlTaskOptions): Task => {
@@ -54,6 +56,7 @@ export const jsonlTask = (options: JsonlTaskOptions): Task => {
 const scorerOf = (scorer: JsonlScorer): ((answer: string, gold: string) => AnswerScore) => {
   if (scorer.kind === 'number') return scoreNumber;
   if (scorer.kind === 'exact') return scoreExact;
+  if (scorer.kind === 'label') return labelScorer(scorer.labels);
   const pattern = compilePattern(scorer.pattern);
   return (answer, gold) => {
     const found = [...answer.matchAll(pattern)].map((match) => (match[1] ?? match[0]).trim());
@@ -63,6 +66,27 @@ const scorerOf = (scorer: JsonlScorer): ((answer: string, gold: string) => Answe
       strict: found[0] === gold,
       flexible: found.length > 0 && loosely(found.at(-1) ?? '') === loosely(gold),
       followsFormat: found.length > 0,
+    };
+  };
+};
+
+const labelScorer = (labels: readonly string[]) => {
+  // Longer ones first: `very good` is not `good`.
+  const alternatives = labels
+    .map(loosely)
+    .toSorted((a, b) => b.length - a.length)
+    .map((label) => label.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&'));
+  const anywhere = new RegExp(`(?<![\\p{L}\\p{N}])(?:${alternatives.join('|')})(?![\\p{L}\\p{N}])`, 'giu');
+  return (answer: string, gold: string): AnswerScore => {
+    const strictExtraction = labels.find((label) => loosely(label) === loosely(answer));
+    const found = new Set(loosely(answer).match(anywhere) ?? []);
+    const flexibleExtraction = found.size === 1 ? [...found][0] : undefined;
+    return {
+      strictExtraction,
+      flexibleExtraction,
+      strict: strictExtraction !== undefined && loosely(strictExtraction) === loosely(gold),
+      flexible: flexibleExtraction === loosely(gold),
+      followsFormat: strictExtraction !== undefined,
     };
   };
 };

@@ -97,7 +97,10 @@ const collectCommand = async (context: CommandContext, file: string, options: Co
   const { folder, summary } = await collect(file, optionsOf(context, options));
   context.progress.end();
   const { collections } = summary;
-  const lines = collections.map(({ source, keptCount, failedCount }) => `${source}: ${keptCount} answers kept, ${failedCount} failed`);
+  const lines = collections.map(({ source, keptCount, failedCount, rejectedCount, rightCount }) => {
+    const yields = rightCount === undefined ? '' : `, ${rightCount} of ${keptCount + rejectedCount} right`;
+    return `${source}: ${keptCount} answers kept, ${failedCount} failed${rejectedCount === 0 ? '' : `, ${rejectedCount} rejected`}${yields}`;
+  });
   printResult(context, { folder, collections }, [...lines, `In ${join(folder, 'responses')}`].join('\n'));
 };
 
