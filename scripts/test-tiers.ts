@@ -14,6 +14,7 @@ export const slowTests: Readonly<Record<string, TierName>> = {
   'cli.test.ts': 'methods',
   'methods-distillation.test.ts': 'methods',
   'methods-fine-tune.test.ts': 'methods',
+  'methods-protocol.test.ts': 'methods',
   'methods-response-priming.test.ts': 'methods',
   'methods-train.test.ts': 'methods',
   'commands.test.ts': 'methods',

@@ -111,7 +111,7 @@ describe('a run config', () => {
     assert.equal(config.student.parameters.kind === 'lora' && config.student.parameters.rank, 16);
     assert.equal(config.training.maximumNorm, null);
     assert.deepEqual(problems(good, ['training.epocs=3']).slice(0, 1), [
-      '--set training.epocs: config.training.epocs: unknown key `epocs`. Did you mean `epochs`? Known: epochs, rowsPerStep, learningRate, schedule, warmupShare, optimiser, maximumNorm, loss, maximumLength, stepsPerCheckpoint, stepsPerEvaluation',
+      '--set training.epocs: config.training.epocs: unknown key `epocs`. Did you mean `epochs`? Known: epochs, rowsPerStep, learningRate, schedule, warmupShare, optimiser, maximumNorm, loss, maximumLength, stepsPerCheckpoint, checkpoint, stepsPerEvaluation',
     ]);
     assert.match(
       problems(good, ['training.epochs=two'])[0] ?? '',
@@ -196,6 +196,23 @@ const mistakes: readonly (readonly [from: string, to: string, problem: RegExp])[
     'gsm8k" }',
     'gsm8k", development: { limit: 5 } }',
     /config\.task\.development\.limit: the development questions follow those trained on/,
+  ],
+  ['arms:', 'training: { checkpoint: best }\narms:', /config\.training\.checkpoint: the best weights are those with the least loss/],
+  ['arms:', 'search: { alpha: [0.5] }\narms:', /config\.search\.alpha: this is of the distillation loss, and no student is trained by it/],
+  ['arms:', 'departures: [chosen-on-test]\narms:', /config\.departures: chosen-on-test is about a search, and this config has none/],
+  ['arms:', 'departures: [raw-txt]\narms:', /config\.departures\[0\]: expected one of .*; came "raw-txt"\. Did you mean raw-text\?/],
+  ['gold,', '{ gold: teacher },', /config\.arms\[2\]: without a teacher's logits this is the arm gold over again/],
+  ['arms:', 'methods: [{ name: a }, { name: a }]\narms:', /config\.methods\[1\]\.name: a second method is called a\./],
+  ['arms:', 'methods: [{ name: a, arms: [golt] }]\narms:', /config\.methods\[0\]\.arms\[0\]: no arm is called golt\. Did you mean gold\?/],
+  [
+    'arms:',
+    'search: { learningRate: [1, 2] }\nmethods: [{ name: a }, { name: b, search: { learningRate: [1] } }]\narms:',
+    /config\.methods\[1\]: 1 candidates against the 2 of a: what is compared must be searched with the same budget/,
+  ],
+  [
+    'arms:',
+    'methods: [{ name: b, search: { learningRate: [1] } }]\narms:',
+    /config\.methods\[0\]\.search: these are in place of lists of `search`, which the config does not have/,
   ],
   // the text itself
   ['name: trial', 'name: *other', /not YAML: Unresolved alias/],

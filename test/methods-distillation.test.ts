@@ -143,7 +143,8 @@ describe('distillation', () => {
   it('is what a run does where its config asks for it, in the search too', { timeout: 120_000 }, async () => {
     const lines = [1, 2, 3, 4, 5, 6].map((number) => JSON.stringify({ question: `${number}+1`, answer: String(number + 1) }));
     await writeFile(join(root, 'questions.jsonl'), `${lines.join('\n')}\n`);
-    const files = { train: 'questions.jsonl', test: 'questions.jsonl' };
+    await writeFile(join(root, 'others.jsonl'), lines.map((line) => `${line.replace('+1', '+1+0')}\n`).join(''));
+    const files = { train: 'questions.jsonl', test: 'others.jsonl' };
     const config = {
       name: 'distilled',
       task: { name: 'jsonl', files, train: { limit: 4 }, development: { limit: 2 }, test: { limit: 2 } },

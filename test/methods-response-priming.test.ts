@@ -97,16 +97,19 @@ describe('a run with a local teacher', () => {
     ({ summary } = await run(config, options('local')));
   });
 
+  const asked = ['untouched--student--shots-4', 'untouched--student--primed-primed'];
+  const subjects = ['teacher', 'untouched--student', ...asked];
+
   it('measures the untouched student, the teacher and a student for each arm and seed, each on every question', () => {
     assert.deepEqual(summary.unfinished, []);
     assert.equal(summary.questionCount, testCount);
     assert.deepEqual(
       summary.rows.map(({ name }) => name).sort(),
-      ['teacher', 'untouched--student', ...armNames.flatMap((name) => seeds.map((seed) => `${name}--lora--student--seed-${seed}`))].sort(),
+      [...subjects, ...armNames.flatMap((name) => seeds.map((seed) => `${name}--lora--student--seed-${seed}`))].sort(),
     );
-    for (const { format, likelihood, subject } of summary.rows) {
+    for (const { name, format, likelihood } of summary.rows) {
       assert.equal(format.answerCount, testCount);
-      assert.equal(likelihood === undefined, subject.kind === 'teacher');
+      assert.equal(likelihood === undefined, name === 'teacher' || asked.includes(name));
     }
     // Questions that the teacher gave no answer to in one of its two arms, and the one whose recorded answer is too long, are no arm's.
     const rowCount = summary.rows.find(({ training }) => training !== undefined)?.training?.rowCount ?? 0;

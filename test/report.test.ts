@@ -137,6 +137,51 @@ describe('the summary of a run', () => {
     assert.equal(summary.groups.find(({ label }) => label === 'gold')?.strict.seedCount, 1);
   });
 
+  it('says what was chosen among what, and warns where that was after the test questions were opened', async (t) => {
+    const run = await sampleRun(t);
+    const candidates = [
+      { learningRate: 0.1, epochs: 1, developmentLoss: null, lost: 'The gradient of step 3 is not finite' },
+      { learningRate: 0.001, epochs: 1, developmentLoss: 1.25, stepCount: 8, trainedTokenCount: 900 },
+    ];
+    const facts = { candidates, learningRate: 0.001, epochs: 1, arm: 'gold', rowCount: 64, judgingRowCount: 32, judgedOn: 'development' };
+    const chosenAt = (finishedAt: string) =>
+      run.update((manifest) => ({
+        ...manifest,
+        stages: { ...manifest.stages, choose: { status: 'done', key: 'k', startedAt: finishedAt, finishedAt, files: [], facts } },
+      }));
+    // The test questions of the sample were opened at 03:04:05.
+    await chosenAt('2026-01-02T03:04:04Z');
+    const summary = await summariseRun(run);
+    assert.deepEqual(summary.searches, [{ stage: 'choose', ...facts }]);
+    assert.deepEqual(summary.warnings, []);
+    const text = renderTerminal(summary, 140);
+    assert.match(text, /2 candidates, each trained on 64 rows of gold and judged by the loss on 32 development questions/);
+    assert.match(text, /learning rate 0\.001, epochs 1 +1\.2500 +8 +900 +chosen/);
+    assert.match(text, /learning rate 0\.1, epochs 1 +– +– +– +lost: The gradient of step 3 is not finite/);
+    await chosenAt('2026-01-02T03:04:06Z');
+    assert.match(
+      (await summariseRun(run)).warnings.join('\n'),
+      /choose: settings were frozen at .*06Z, after the test questions had been opened at .*05/,
+    );
+  });
+
+  it('tells answers that never stop from those that are cut off under way', async (t) => {
+    const summary = await summariseRun(
+      await sampleRun(t, {
+        sources: ['none'],
+        compared: [],
+        // The sample's extraction is 7 where it is right: those others end where their answer does.
+        textOf: ({ kind }, id, isRight) => (kind === 'arm' && id === 'q10' ? `#### 8\n${'and on '.repeat(9)}` : `#### ${isRight ? 7 : 8}`),
+      }),
+    );
+    const group = summary.groups.find(({ label }) => label === 'none');
+    // Every tenth of 60 questions is cut off in each of two seeds, and one of these goes on and on.
+    assert.deepEqual([group?.format.cutOffCount, group?.format.neverStopsCount, group?.format.knownEndCount], [12, 2, 120]);
+    assert.match(renderTerminal(summary, 140), /no end/);
+    assert.match(renderMarkdown(summary), /1\.7 %/);
+    assert.doesNotMatch(renderTerminal(await summariseRun(await sampleRun(t)), 140), /no end/);
+  });
+
   it('is the same each time, and plain JSON', async (t) => {
     const run = await sampleRun(t);
     const summary = await summariseRun(run);

@@ -11,7 +11,8 @@ import { armNameText } from './pattern-text.ts';
 /** Where an arm's training answers come from. `name` is the arm's name in tables and folders, unique in a run. */
 export type ArmConfig =
   | { readonly kind: 'strategy'; readonly name: string; readonly strategy: PrimingStrategy }
-  | { readonly kind: 'gold'; readonly name: string }
+  /** `strategy`: what the teacher was told when its logits for the solutions were taken; absent: nothing. */
+  | { readonly kind: 'gold'; readonly name: string; readonly strategy?: PrimingStrategy }
   /** Another arm's answers under the wrong questions: format without content. */
   | { readonly kind: 'shuffled'; readonly name: string; readonly of: string }
   /** A choice among another arm's answers, under that arm's strategy if it has one. */
@@ -37,6 +38,14 @@ const armSchema = (context: ConfigContext) =>
         version: z.int().min(1).default(1).describe('Raise it to collect answers anew under the same text.'),
       })
       .describe('A priming strategy of your own.'),
+    z
+      .strictObject({
+        gold: z
+          .enum(Object.keys(strategies))
+          .describe("The strategy under which the teacher reads the data set's solutions: its logits for them are learnt."),
+        name: armNameText().exactOptional(),
+      })
+      .describe("The data set's own solutions, with a local teacher's logits under a priming (loss: distillation)."),
     z
       .strictObject({
         shuffled: z.string().min(1).describe('The arm whose answers are shuffled.'),
@@ -78,6 +87,10 @@ const resolveArm = (given: z.output<ReturnType<typeof armSchema>>): ArmConfig =>
     const strategy = strategies[given];
     return strategy === undefined ? { kind: 'gold', name: given } : { kind: 'strategy', name: given, strategy };
   }
+  if ('gold' in given) {
+    const strategy = strategies[given.gold];
+    return { kind: 'gold', name: given.name ?? `gold-${given.gold}`, ...(strategy !== undefined && { strategy }) };
+  }
   if ('shuffled' in given) return { kind: 'shuffled', name: given.name, of: given.shuffled };
   if ('selected' in given) {
     const { selected, keep, name = `${selected}-${keep}` } = given;
@@ -113,6 +126,10 @@ const sourceKinds: Record<'shuffled' | 'selected', readonly ArmConfig['kind'][]>
   shuffled: ['strategy', 'gold', 'recorded', 'selected'],
   selected: ['strategy', 'recorded'],
 };
+
+/** What the teacher is told for an arm, in answering or in reading; undefined: nothing. */
+export const primingOf = (arm: ArmConfig): PrimingStrategy | undefined =>
+  (arm.kind === 'strategy' || arm.kind === 'selected' || arm.kind === 'gold') && arm.strategy?.text !== '' ? arm.strategy : undefined;
 
 /** Names that tables use for something else. */
 const takenNames: readonly string[] = [...knownNames, 'shuffled', 'recorded', 'untouched'];

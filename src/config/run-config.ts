@@ -1,12 +1,15 @@
 import { basename } from 'node:path';
 import { z } from 'zod';
-import { nearestName } from '../base/errors.ts';
 import { armsSchema } from './arm-config.ts';
 import { collectionSection } from './collection-section.ts';
 import type { ConfigContext } from './config-context.ts';
+import { contradictions } from './contradictions.ts';
 import { curationSettings, runCurationSchema } from './curation-section.ts';
+import { departuresSchema } from './departures.ts';
+import { methodsSchema } from './method-config.ts';
 import { pathText } from './path-text.ts';
 import { patternText } from './pattern-text.ts';
+import { searchSchema } from './search-config.ts';
 import { studentSchema } from './student-config.ts';
 import { taskSchema } from './task-config.ts';
 import { teacherSection } from './teacher-section.ts';
@@ -26,17 +29,6 @@ const samplingSchema = z
   })
   .describe('How the teacher answers.');
 
-const searchSchema = z
-  .strictObject({
-    learningRate: z.array(z.number().positive()).min(1).exactOptional(),
-    epochs: z.array(z.int().min(1)).min(1).exactOptional(),
-    rows: z.int().min(1).exactOptional().describe('Rows that each candidate is trained on; without it, all of the arm.'),
-    arm: z.string().exactOptional().describe('The arm whose answers the candidates are trained on; without it, the first.'),
-  })
-  .describe(
-    'Settings to choose among, by the loss on the development questions, before the test questions are opened. One choice for all arms.',
-  );
-
 const evaluationSchema = z
   .strictObject({
     maximumTokens: z.int().min(1).default(200),
@@ -45,6 +37,17 @@ const evaluationSchema = z
     batchSize: z.int().min(1).exactOptional().describe('Questions answered together; without it, the engine chooses.'),
     untouched: z.boolean().default(true).describe('Measure the student as it came, too.'),
     teacher: z.boolean().default(true).describe('Measure the teacher itself, too.'),
+    primed: z
+      .boolean()
+      .default(true)
+      .describe('Measure the untouched student under each priming, too: what asking alone does, without distillation.'),
+    fewShots: z
+      .strictObject({
+        examples: z.int().min(0).default(4).describe('How many; 0: the row is left out.'),
+        seed: z.int().min(0).default(0).describe('Draws them.'),
+      })
+      .prefault({})
+      .describe('Measure the untouched student after worked examples of the training split, too, as turns of the chat.'),
     likelihood: z.boolean().default(true).describe("Measure the log-likelihood of the test questions' own solutions, too."),
   })
   .describe('How students are measured.');
@@ -77,6 +80,8 @@ const givenSchema = (context: ConfigContext) =>
     student: studentSchema(context),
     training: trainingSchema.prefault({}),
     search: searchSchema.exactOptional(),
+    methods: methodsSchema.exactOptional(),
+    departures: departuresSchema.exactOptional(),
     arms: armsSchema(context),
     evaluation: evaluationSchema.prefault({}),
     comparison: comparisonSchema.prefault({}),
@@ -99,45 +104,6 @@ export const runSchema = (context: ConfigContext) =>
     }));
 
 export type RunConfig = z.output<ReturnType<typeof runSchema>>;
-
-interface Contradiction {
-  readonly path: readonly (string | number)[];
-  readonly message: string;
-}
-
-/** What no single key is wrong in. */
-function* contradictions(config: GivenConfig): Generator<Contradiction> {
-  const names = config.arms.map(({ name }) => name);
-  const isArm = (name: string | undefined, path: readonly (string | number)[]): Contradiction[] => {
-    if (name === undefined || names.includes(name)) return [];
-    const nearest = nearestName(name, names);
-    return [
-      { path, message: `no arm is called ${name}.${nearest === undefined ? '' : ` Did you mean ${nearest}?`} Arms: ${names.join(', ')}` },
-    ];
-  };
-  yield* isArm(config.comparison.baseline, ['comparison', 'baseline']);
-  yield* config.comparison.compared?.flatMap((name, index) => isArm(name, ['comparison', 'compared', index])) ?? [];
-  yield* isArm(config.search?.arm, ['search', 'arm']);
-  if (new Set(config.seeds).size < config.seeds.length)
-    yield { path: ['seeds'], message: 'the same seed twice would count one student as two' };
-  const primed = config.arms.findIndex(({ kind }) => kind === 'strategy');
-  if (config.teacher === undefined && primed >= 0) {
-    yield { path: ['arms', primed], message: `the arm ${names[primed]} needs a teacher that answers: add \`teacher:\` to the config` };
-  }
-  const { kind } = config.teacher ?? {};
-  if (config.collection.batch !== undefined && kind !== undefined && kind !== 'openai-compatible' && kind !== 'anthropic') {
-    yield { path: ['collection', 'batch'], message: `a teacher of kind ${kind} takes no batches; leave it out` };
-  }
-  if (config.training.loss.name === 'distillation' && config.teacher?.kind !== 'local') {
-    yield {
-      path: ['training', 'loss', 'name'],
-      message: 'distillation needs the logits of a teacher of kind local; others give text alone',
-    };
-  }
-  if (config.search !== undefined && config.task.development.limit === 0) {
-    yield { path: ['search'], message: 'settings are chosen on development questions, and task.development.limit is 0' };
-  }
-}
 
 /** The last part of a model's path or repository, without what follows the first dot of a file's name. */
 const modelName = (model: string): string =>

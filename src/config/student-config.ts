@@ -26,7 +26,7 @@ export const studentSchema = (context: ConfigContext) =>
 
 const loraTargets = ['q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj', 'up_proj', 'down_proj'];
 
-const parametersSchema = z
+export const parametersSchema = z
   .discriminatedUnion('kind', [
     z.strictObject({
       kind: z.literal('lora'),

@@ -35,7 +35,14 @@ export const trainSchema = (context: ConfigContext) =>
         .describe('What a wholly trained model is written in; adapters are always float32.'),
       output: pathText(context, 'The folder for the adapter or model, its checkpoints and metrics.'),
     })
-    .superRefine(({ training }, issues) => {
+    .superRefine(({ training, data }, issues) => {
+      if (training.checkpoint === 'best' && data.development === undefined) {
+        issues.addIssue({
+          code: 'custom',
+          path: ['training', 'checkpoint'],
+          message: 'the best weights are those with the least loss on development rows: give data.development',
+        });
+      }
       if (training.loss.name !== 'distillation') return;
       issues.addIssue({
         code: 'custom',

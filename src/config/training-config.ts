@@ -19,7 +19,7 @@ const optimiserSchema = z
   ])
   .describe('Weight decay skips norms and biases.');
 
-const lossSchema = z.discriminatedUnion('name', [
+export const lossSchema = z.discriminatedUnion('name', [
   z.strictObject({ name: z.literal('cross-entropy') }),
   z
     .strictObject({
@@ -48,6 +48,12 @@ export const trainingSchema = z
     loss: lossSchema.prefault({ name: 'cross-entropy' }),
     maximumLength: z.int().min(2).default(512).describe('Tokens of a row; longer rows are left out and counted.'),
     stepsPerCheckpoint: z.int().min(1).default(20).describe('A killed run continues from the last checkpoint.'),
+    checkpoint: z
+      .enum(['last', 'best'])
+      .exactOptional()
+      .describe(
+        'Which weights along the training are the student: the last (the default), or those of the evaluation with the least loss on the development rows.',
+      ),
     stepsPerEvaluation: z.int().min(1).default(20).describe('How often the loss on the development rows is taken, if there are any.'),
   })
   .describe('How the student is trained.');

@@ -9,6 +9,7 @@ import { checkRow, checkSampleRequests, checkScoreRequest } from './check-rows.t
 import type { Engine, EngineSpecification, EngineState, LossSpecification, LossSums, OptimiserSpecification, TokenRow } from './engine.ts';
 import { type LoadedModel, loadModel } from './loaded-model.ts';
 import { lossPositions, type MicroBatch, microBatches } from './micro-batch.ts';
+import { NotFiniteError } from './not-finite.ts';
 import { onnxRunner } from './onnx-runner.ts';
 import { added, arraysOf, checkedArrays, parameterSet, scaled } from './parameter-arrays.ts';
 import type { LossOutcome, Runner } from './runner.ts';
@@ -123,7 +124,7 @@ const engineOf = (specification: EngineSpecification, model: LoadedModel, runner
       if (!(tokenCount > 0)) throw new InternalError(`optimStep wants the step's token count, which must be above 0, not ${tokenCount}`);
       const norm = globalNorm(accumulated) / tokenCount;
       if (!Number.isFinite(norm)) {
-        throw new UserError(
+        throw new NotFiniteError(
           `The gradient of step ${stepCount + 1} is not finite (norm ${norm}). Try a lower learning rate, or clip with maximumNorm.`,
         );
       }

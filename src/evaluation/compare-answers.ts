@@ -33,6 +33,8 @@ export interface ComparedSide {
   readonly answerCount: number;
   /** Of the answers of which it is known; absent where it is known of none. */
   readonly followsFormat?: { readonly count: number; readonly total: number };
+  /** Strictly right ones among those that follow the format. */
+  readonly rightInFormat?: { readonly count: number; readonly total: number };
   readonly cutOff?: { readonly count: number; readonly total: number };
   readonly meanTokenCount?: number;
 }
@@ -104,12 +106,14 @@ const describeSide = (files: readonly AnswerFile[], tables: readonly Answers[]):
     return known.length === 0 ? undefined : { count: known.filter(Boolean).length, total: known.length };
   };
   const followsFormat = share(answers.map((answer) => answer.followsFormat));
+  const rightInFormat = share(answers.map((answer) => (answer.followsFormat === true ? answer.strict : undefined)));
   const cutOff = share(answers.map((answer) => answer.isCutOff));
   const lengths = answers.flatMap(({ tokenCount }) => tokenCount ?? []);
   return {
     paths: files.map(({ path }) => path),
     answerCount: answers.length,
     ...(followsFormat === undefined ? {} : { followsFormat }),
+    ...(rightInFormat === undefined ? {} : { rightInFormat }),
     ...(cutOff === undefined ? {} : { cutOff }),
     ...(lengths.length === 0 ? {} : { meanTokenCount: lengths.reduce((sum, length) => sum + length, 0) / lengths.length }),
   };

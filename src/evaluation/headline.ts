@@ -13,11 +13,13 @@ export const headlineOf = (summary: Omit<RunSummary, 'headline'>): string => {
   if (questionCount === 0) return 'Nothing has been measured yet.';
   const planned = comparisons.filter(({ isPlanned }) => isPlanned);
   const prefix = unfinished.length > 0 ? 'So far (the run is not finished): ' : '';
-  if (planned.length === 0) return `${prefix}${nothingPlanned(summary)}`;
+  const { departures = [] } = protocol;
+  const suffix = departures.length === 0 ? '' : ` The protocol is not sound: ${departures.join(', ')}.`;
+  if (planned.length === 0) return `${prefix}${nothingPlanned(summary)}${suffix}`;
   const found = planned.filter(({ adjustedPValue = 1 }) => adjustedPValue <= familyLevel);
   const { noun } = measureUnits[protocol.primaryMeasure];
   const sentence = found.length > 0 ? findings(found, planned, protocol.baseline, noun) : nullResult(planned, protocol.baseline, noun);
-  return `${prefix}${sentence}`;
+  return `${prefix}${sentence}${suffix}`;
 };
 
 const nothingPlanned = ({ groups, protocol }: Omit<RunSummary, 'headline'>): string => {

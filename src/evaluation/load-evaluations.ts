@@ -28,9 +28,10 @@ export interface LoadedEvaluations {
 export const loadEvaluations = async (run: RunFolder, manifest: RunManifest): Promise<LoadedEvaluations> => {
   const warnings: string[] = [];
   const found: Evaluation[] = [];
-  for (const [stage, { status }] of Object.entries(manifest.stages)) {
+  for (const [stage, { status, files }] of Object.entries(manifest.stages)) {
     const subject = stage.startsWith('evaluate--') ? parseSubjectName(stage.slice('evaluate--'.length)) : undefined;
-    if (subject === undefined || status !== 'done') continue;
+    // A row that was left out is done without a file; a warning of its stage says why.
+    if (subject === undefined || status !== 'done' || files.length === 0) continue;
     const path = run.paths.answers(subject);
     if (!existsSync(path)) {
       warnings.push(`The answers of ${subjectName(subject)} are recorded as done, but ${path} is gone: it is left out.`);

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { randomFrom } from '../base/random.ts';
+import { type ArmId, parseVariant } from '../run-folder/arm.ts';
 import type { RunManifest } from '../run-folder/manifest.ts';
 import type { RunFolder } from '../run-folder/run-folder.ts';
 import { checkFiles, stageNames } from '../run-folder/stage.ts';
@@ -7,7 +8,14 @@ import { compareLikelihoods, compareScores, type PairedDifference } from './comp
 import { headlineOf } from './headline.ts';
 import { holm } from './holm.ts';
 import { type Evaluation, loadEvaluations } from './load-evaluations.ts';
-import { type Measure, type RunSummary, type SummaryCollection, type SummaryComparison, summarySchemaVersion } from './summary.ts';
+import {
+  type Measure,
+  type RunSummary,
+  type SummaryCollection,
+  type SummaryComparison,
+  type SummarySearch,
+  summarySchemaVersion,
+} from './summary.ts';
 import { type EvaluationGroup, groupEvaluations, likelihoodTable, scoreTable, summariseGroup, summariseRow } from './summary-rows.ts';
 
 /** Recomputes everything that a report says from the run's own files. A run that is not finished is summarised as far as it has come. */
@@ -17,6 +25,7 @@ export const summariseRun = async (run: RunFolder): Promise<RunSummary> => {
   const edited = (await checkFiles(run, 'evaluations/')).filter(({ problem }) => problem === 'changed');
   const groups = orderGroups(groupEvaluations(evaluations), manifest);
   const labels = labelsOf(groups);
+  const searches = searchesOf(manifest);
   const comparisons = questionCount === 0 ? [] : compareGroups(groups, labels, manifest);
   const summary: Omit<RunSummary, 'headline'> = {
     schemaVersion: summarySchemaVersion,
@@ -30,9 +39,11 @@ export const summariseRun = async (run: RunFolder): Promise<RunSummary> => {
     rows: groups.flatMap((group) => group.evaluations.map((evaluation) => rowOf(evaluation, groups, manifest))),
     comparisons,
     collections: collectionsOf(manifest),
+    searches,
     warnings: [
       ...edited.map(({ file }) => `${file} was changed after it was finished: its SHA-256 is not the recorded one.`),
       ...warnings,
+      ...openedTooEarly(manifest, searches),
       ...(manifest.protocol.testQuestionCount > questionCount && questionCount > 0
         ? [`${questionCount} of the ${manifest.protocol.testQuestionCount} test questions were compared.`]
         : []),
@@ -91,18 +102,29 @@ const labelsOf = (groups: readonly EvaluationGroup[]): Map<string, string> => {
     if (subject === undefined) return key;
     if (subject.kind === 'teacher') return subject.variant === undefined ? 'teacher itself' : `teacher itself, ${subject.variant}`;
     if (subject.kind === 'untouched') {
-      const parts = [
-        'untouched student',
-        ...(hasStudents ? [subject.student] : []),
-        ...(subject.variant === undefined ? [] : [subject.variant]),
-      ];
-      return parts.join(', ');
+      const student = hasStudents ? ` ${subject.student}` : '';
+      return subject.variant === undefined ? `untouched student${student}` : `untouched${student}: ${variantLabel(subject.variant)}`;
     }
     const { source, method, student } = subject.arm;
     return [source, ...(hasMethods ? [method] : []), ...(hasStudents ? [student] : [])].join(' · ');
   };
   return new Map(groups.map((group) => [group.key, label(group)]));
 };
+
+const variantLabel = (name: string): string => {
+  const variant = parseVariant(name);
+  if (variant === undefined) return name;
+  return variant.kind === 'shots' ? `${variant.count} shots` : variant.source;
+};
+
+/** The untouched student after few shots, and under the priming that the arm's teacher was given. */
+const askedOtherwise = (groups: readonly EvaluationGroup[], { source, student }: ArmId): EvaluationGroup[] =>
+  groups.filter(({ evaluations }) => {
+    const subject = evaluations[0]?.subject;
+    if (subject?.kind !== 'untouched' || subject.student !== student || subject.variant === undefined) return false;
+    const variant = parseVariant(subject.variant);
+    return variant?.kind === 'shots' || (variant?.kind === 'primed' && variant.source === source);
+  });
 
 /** Every arm against the baseline of its method and student, and against its untouched student, in every measure. */
 const compareGroups = (
@@ -125,6 +147,7 @@ const compareGroups = (
     const others = [
       ...(baseline === undefined || baseline === group ? [] : [{ against: 'baseline' as const, other: baseline }]),
       ...(untouched === undefined ? [] : [{ against: 'untouched' as const, other: { key: untouched.name, evaluations: [untouched] } }]),
+      ...askedOtherwise(groups, subject.arm).map((other) => ({ against: 'asked otherwise' as const, other })),
     ];
     return others.flatMap(({ against, other }) =>
       (['strict', 'flexible', 'likelihood'] as const).flatMap((measure): SummaryComparison[] => {
@@ -207,6 +230,47 @@ const collectionsOf = ({ stages }: RunManifest): SummaryCollection[] => {
     ...collected.map((one) => leftOf.get(one.source) ?? one),
     ...left.filter(({ source }) => !collected.some((one) => one.source === source)),
   ];
+};
+
+const candidateSchema = z.object({
+  learningRate: z.number(),
+  epochs: z.number(),
+  alpha: z.number().exactOptional(),
+  temperature: z.number().exactOptional(),
+  developmentLoss: z.number().nullable(),
+  lost: z.string().exactOptional(),
+  stepCount: z.number().exactOptional(),
+  trainedTokenCount: z.number().exactOptional(),
+});
+
+const chooseFacts = z.object({
+  candidates: z.array(candidateSchema).catch([]),
+  learningRate: z.number(),
+  epochs: z.number(),
+  alpha: z.number().exactOptional(),
+  temperature: z.number().exactOptional(),
+  arm: z.string().catch(''),
+  rowCount: z.number().catch(0),
+  judgingRowCount: z.number().catch(0),
+  judgedOn: z.enum(['development', 'test']).catch('development'),
+});
+
+const isChoice = (stage: string): boolean => stage === stageNames.choose() || stage.startsWith(`${stageNames.choose()}--`);
+
+const searchesOf = (manifest: RunManifest): SummarySearch[] =>
+  Object.entries(manifest.stages).flatMap(([stage, { status, facts }]) => {
+    const parsed = isChoice(stage) && status === 'done' ? chooseFacts.safeParse(facts) : undefined;
+    return parsed?.success === true ? [{ stage, ...parsed.data }] : [];
+  });
+
+/** What is chosen is to be frozen before anybody answers a test question: the record's own times tell. */
+const openedTooEarly = ({ stages, testOpenings }: RunManifest, searches: readonly SummarySearch[]): string[] => {
+  const opened = testOpenings.map(({ at }) => at).sort()[0];
+  return searches.flatMap(({ stage, judgedOn }) => {
+    const frozen = stages[stage]?.finishedAt;
+    if (judgedOn === 'test' || opened === undefined || frozen === undefined || opened >= frozen) return [];
+    return [`${stage}: settings were frozen at ${frozen}, after the test questions had been opened at ${opened}.`];
+  });
 };
 
 const unfinishedOf = (manifest: RunManifest): RunSummary['unfinished'] => {

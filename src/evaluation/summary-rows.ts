@@ -4,6 +4,7 @@ import type { Protocol } from '../run-folder/manifest.ts';
 import { compareLikelihoods, pairCounts } from './compare-arms.ts';
 import { crossedMean, proportionPseudo, variance } from './crossed.ts';
 import type { Evaluation } from './load-evaluations.ts';
+import { neverStops } from './never-stops.ts';
 import { wilsonInterval } from './proportion.ts';
 import type { AnswerForm, GroupMean, LikelihoodSums, ScorePair, Share, SummaryGroup, SummaryRow } from './summary.ts';
 
@@ -110,6 +111,7 @@ const formOf = (evaluations: readonly Evaluation[]): AnswerForm => {
     followsFormatCount: inFormat.length,
     rightInFormatCount: inFormat.filter(({ strict }) => strict).length,
     cutOffCount: answers.filter(({ finishReason }) => finishReason === 'length').length,
+    neverStopsCount: answers.filter(neverStops).length,
     knownEndCount: answers.filter(({ finishReason }) => finishReason !== 'other').length,
     tokenCount: lengths.reduce((sum, length) => sum + length, 0),
     knownLengthCount: lengths.length,

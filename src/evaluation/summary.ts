@@ -1,5 +1,6 @@
 import type { Subject } from '../run-folder/arm.ts';
 import type { Machine, Protocol, Versions } from '../run-folder/manifest.ts';
+import type { ChooseFacts } from '../run-folder/stage.ts';
 import type { PairCounts, PairedDifference } from './compare-arms.ts';
 import type { Interval } from './proportion.ts';
 
@@ -25,6 +26,8 @@ export interface RunSummary {
   readonly rows: readonly SummaryRow[];
   readonly comparisons: readonly SummaryComparison[];
   readonly collections: readonly SummaryCollection[];
+  /** What was chosen before the test questions were opened, and among what. */
+  readonly searches: readonly SummarySearch[];
   readonly warnings: readonly string[];
   /** Stages that the config asks for and that are not done, and why. */
   readonly unfinished: readonly { readonly stage: string; readonly state: 'not begun' | 'begun' | 'failed'; readonly error?: string }[];
@@ -68,6 +71,8 @@ export interface AnswerForm {
   readonly rightInFormatCount: number;
   /** Answers cut off by the token limit, of those whose end is known. */
   readonly cutOffCount: number;
+  /** Of those, the ones that would not have stopped: `neverStops`. */
+  readonly neverStopsCount: number;
   readonly knownEndCount: number;
   /** Tokens of the answers whose length is known. */
   readonly tokenCount: number;
@@ -125,11 +130,17 @@ export interface SummaryComparison extends PairedDifference {
   readonly measure: Measure;
   readonly first: string;
   readonly second: string;
-  readonly against: 'baseline' | 'untouched';
+  /** `asked otherwise`: the untouched student after few shots, or under the arm's own priming. */
+  readonly against: 'baseline' | 'untouched' | 'asked otherwise';
   /** Whether it belongs to the family declared in the config. Every other one is exploratory and uncorrected. */
   readonly isPlanned: boolean;
   /** Holm's correction over the planned family; absent outside it. */
   readonly adjustedPValue?: number;
+}
+
+/** One choice of settings. */
+export interface SummarySearch extends ChooseFacts {
+  readonly stage: string;
 }
 
 /** Answers to training questions, by source. */

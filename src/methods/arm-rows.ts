@@ -8,6 +8,7 @@ import type { Example, Task } from '../tasks/task.ts';
 import type { ModelText } from '../text/model-text.ts';
 import { type TrainingRow, trainingRow } from '../text/training-row.ts';
 import { type TrainingRows, trainingRows } from '../text/training-rows.ts';
+import { learnsEnd } from './departing.ts';
 import { matchedByQuestion } from './sources.ts';
 import type { Surroundings } from './surroundings.ts';
 
@@ -108,6 +109,7 @@ const rowsOfArm = (name: string, responses: readonly Response[], { examples, tas
   const makeRow = ({ example, response }: RowItem): TrainingRow | undefined =>
     trainingRow(text.template, text.tokenizer, studentMessages(example, task.instruction), response.text, {
       maximumLength,
+      learnsEnd: learnsEnd(config),
       where: `arm ${name}, ${example.id}`,
     });
   return trainingRows(items, makeRow, { maximumLength, keepTruncated: false, what: `arm ${name}` });
@@ -123,6 +125,7 @@ export const developmentRowsOf = (
   const makeRow = (example: Example): TrainingRow | undefined =>
     trainingRow(text.template, text.tokenizer, studentMessages(example, task.instruction), example.solution, {
       maximumLength,
+      learnsEnd: learnsEnd(config),
       where: example.id,
     });
   const { rows, dropped } = trainingRows(examples, makeRow, { maximumLength, keepTruncated: false, what: 'development questions' });

@@ -13,6 +13,8 @@ const progressSchema = z.strictObject({
   position: z.int().min(0),
   stepCount: z.int().min(0),
   trainedTokenCount: z.number().min(0),
+  /** Of the best weights so far, on the development rows. */
+  developmentLoss: z.number().optional(),
 });
 export type TrainingProgress = z.infer<typeof progressSchema>;
 

@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { z } from 'zod';
 import { ownerOnly, writeFileAtomic } from '../base/folders.ts';
 import { appendJsonLines, readJsonLines } from '../base/json-lines.ts';
@@ -22,6 +23,8 @@ export interface FineTuneSettings {
   readonly loss: LossSpecification;
   readonly stepsPerCheckpoint: number;
   readonly stepsPerEvaluation: number;
+  /** Which weights are left in the engine: the last (when absent), or those with the least development loss along the training. */
+  readonly checkpoint?: 'last' | 'best';
 }
 
 export interface FineTuneOptions {
@@ -60,8 +63,10 @@ export interface FineTuneResult {
   readonly stepCount: number;
   /** Tokens that the loss was taken over, each time that they were. */
   readonly trainedTokenCount: number;
-  /** Mean loss per token on the development rows at the end; undefined without such rows. */
+  /** Mean loss per token of the weights left in the engine on the development rows; undefined without such rows. */
   readonly developmentLoss: number | undefined;
+  /** The step after which the engine's weights were as they are left. */
+  readonly keptStep: number;
 }
 
 /**
@@ -88,11 +93,21 @@ export const fineTune = async (options: FineTuneOptions): Promise<FineTuneResult
   await cutMetrics(metrics, { stepCount: checkpoint === undefined ? undefined : progress.stepCount, totalCount });
   const log = await appendJsonLines(metrics);
 
+  const bestFolder = join(checkpoints, 'best');
+  let best = settings.checkpoint === 'best' ? (await readCheckpoint(bestFolder, key))?.progress : undefined;
   let doneTokenCount = 0;
   const evaluate = async (): Promise<number | undefined> => {
     if (developmentRows.length === 0) return undefined;
     const development = await developmentLossOf(engine, developmentRows);
     await log.append({ step: progress.stepCount, developmentLoss: development });
+    // The untouched student is no outcome of training.
+    if (settings.checkpoint === 'best' && progress.stepCount > 0 && development < (best?.developmentLoss ?? Number.POSITIVE_INFINITY)) {
+      best = { ...progress, developmentLoss: development };
+      await saveCheckpoint(bestFolder, key, {
+        progress: best,
+        state: { parameters: await engine.parameters(), optimiser: {}, stepCount: 0 },
+      });
+    }
     return development;
   };
   try {
@@ -140,7 +155,12 @@ export const fineTune = async (options: FineTuneOptions): Promise<FineTuneResult
         await saveCheckpoint(checkpoints, key, { progress, state: await engine.state() });
       }
     }
-    return { stepCount: progress.stepCount, trainedTokenCount: progress.trainedTokenCount, developmentLoss: await evaluate() };
+    const developmentLoss = await evaluate();
+    const { stepCount, trainedTokenCount } = progress;
+    const kept = best === undefined || best.stepCount === stepCount ? undefined : await readCheckpoint(bestFolder, key);
+    if (kept === undefined) return { stepCount, trainedTokenCount, developmentLoss, keptStep: stepCount };
+    await engine.load(kept.state.parameters);
+    return { stepCount, trainedTokenCount, developmentLoss: kept.progress.developmentLoss, keptStep: kept.progress.stepCount };
   } finally {
     await log.close();
   }

@@ -11,6 +11,7 @@ import type { ChatMessage } from '../text/chat-message.ts';
 import { loadModelText, type ModelText } from '../text/model-text.ts';
 import { trainingRow } from '../text/training-row.ts';
 import { modelFingerprint } from '../weights/model-folder.ts';
+import { learnsEnd, textOptionsOf } from './departing.ts';
 import type { Surroundings } from './surroundings.ts';
 
 /** A run's teacher, opened when first asked for: a run whose answers are all there already never loads it. */
@@ -25,6 +26,8 @@ export interface RunTeacher {
 export interface LocalTeacher {
   readonly engine: Engine;
   readonly text: ModelText;
+  /** Whether the end of an answer is among the tokens that its logits are wanted for; it is when this is absent. */
+  readonly learnsEnd?: boolean;
 }
 
 export const runTeacher = (config: RunConfig, surroundings: Surroundings): RunTeacher => {
@@ -32,7 +35,7 @@ export const runTeacher = (config: RunConfig, surroundings: Surroundings): RunTe
   let teacher: Promise<Teacher> | undefined;
   const openModel = async (model: string): Promise<LocalTeacher> => {
     const modelFolder = await surroundings.resolveModel(model);
-    const text = await loadModelText(modelFolder);
+    const text = await loadModelText(modelFolder, textOptionsOf(config));
     const { precision, device, workers } = config.engine;
     const threadCount = config.engine.threadCount === undefined ? availableParallelism() : config.engine.threadCount * workers;
     const engine = await createEngine({
@@ -45,7 +48,7 @@ export const runTeacher = (config: RunConfig, surroundings: Surroundings): RunTe
       threadCount,
       runnerCount: runnerCountFor(threadCount),
     });
-    return { engine, text };
+    return { engine, text, learnsEnd: learnsEnd(config) };
   };
   const openLocal = async (): Promise<LocalTeacher> => {
     if (config.teacher?.kind !== 'local') throw new UserError('The logits of a teacher are to be had of a teacher of kind local alone.');
@@ -110,7 +113,11 @@ export const teacherLogitsOf = async (query: TeacherLogitsQuery): Promise<Float3
         'Take two models of one tokenizer, or train on the answers alone (loss: cross-entropy).',
     );
   }
-  const row = trainingRow(teacher.text.template, teacher.text.tokenizer, messages, answer, { maximumLength: contextLength, where });
+  const row = trainingRow(teacher.text.template, teacher.text.tokenizer, messages, answer, {
+    maximumLength: contextLength,
+    ...(teacher.learnsEnd !== undefined && { learnsEnd: teacher.learnsEnd }),
+    where,
+  });
   const positions = row?.weights.flatMap((weight, position) => (weight === 0 ? [] : [position])) ?? [];
   const taught = positions.map((position) => row?.tokens[position]);
   const learnt = studentRow.tokens.filter((_, position) => studentRow.weights[position] !== 0);

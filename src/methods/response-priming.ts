@@ -4,18 +4,21 @@ import { summariseRun } from '../evaluation/summarise-run.ts';
 import type { RunSummary } from '../evaluation/summary.ts';
 import { writeReport } from '../report/write-report.ts';
 import type { Response } from '../responses/response.ts';
+import type { Subject } from '../run-folder/arm.ts';
 import { createRun } from '../run-folder/run-folder.ts';
+import { loadModelText } from '../text/model-text.ts';
 import { type ArmRows, armRows, developmentRowsOf } from './arm-rows.ts';
 import { type CurateAnswersOptions, curateAnswers } from './curate-answers.ts';
 import { curateQuestionsOfRun } from './curate-questions.ts';
+import { isChosenOnTest, textOptionsOf, warnOfDepartures } from './departing.ts';
 import { evaluateSubject } from './evaluate-subject.ts';
 import { redactHookOf } from './hooks.ts';
 import { runJudge, runTeacher } from './local-teacher.ts';
 import { questionsOf } from './questions.ts';
-import { armIdOf, type RunOptions, runBeginning, subjectsOf } from './run-plan.ts';
+import { methodsOf, type RunOptions, runBeginning, studentsOf, subjectsOf } from './run-plan.ts';
 import { chooseSettings } from './search.ts';
 import { collectSource, submitBatches } from './sources.ts';
-import { openStudents, releaseStudents, type Student, withStudents } from './student.ts';
+import { studentPool, withStudents } from './student.ts';
 import type { Surroundings } from './surroundings.ts';
 import { trainArm } from './train-arm.ts';
 
@@ -37,6 +40,7 @@ export const runResponsePriming = async (options: RunOptions, surroundings: Surr
   const judge = runJudge(config, surroundings);
   try {
     const run = await createRun(folder, runBeginning(options, task, surroundings));
+    await warnOfDepartures(config, run, surroundings);
 
     // 1. Leave out the questions that the evaluation asks for, then prime the teacher and collect its answers; gold, shuffled and recorded
     // ones beside them.
@@ -49,31 +53,42 @@ export const runResponsePriming = async (options: RunOptions, surroundings: Surr
 
     // 2. Answers become rows of tokens: the student sees the question, never the priming.
     const modelPath = await surroundings.resolveModel(config.student.model);
-    const opening = { config: config.student, engine: config.engine, modelPath, seed: config.seeds[0] ?? 0 };
-    const students = await openStudents(opening, availableParallelism());
-    const student = students[0] as Student;
+    const textOptions = textOptionsOf(config);
+    const shared = { examples: train, task, text: await loadModelText(modelPath, textOptions), config, run, surroundings };
+    const rows = await armRows(collected, shared);
+    const developmentRows = developmentRowsOf(questions.development, shared);
+
+    const students = studentPool(
+      { engine: config.engine, modelPath, seed: config.seeds[0] ?? 0, text: textOptions },
+      availableParallelism(),
+    );
+    const everybody = { run, teacher, task, config, surroundings };
     try {
-      const shared = { examples: train, task, text: student.text, config, run, surroundings };
-      const rows = await armRows(collected, shared);
-      const developmentRows = developmentRowsOf(questions.development, shared);
+      for (const method of methodsOf(config)) {
+        const open = await students.of(method.student);
 
-      // 3. What is chosen is chosen on a slice of the training split, once for all arms.
-      const training = await chooseSettings({ config, run, students, rows, developmentRows, teacher, task, surroundings });
+        // 3. What is chosen is chosen on a slice of the training split, before the test split is opened.
+        const judgingRows = isChosenOnTest(config) ? developmentRowsOf(await questions.openTest(), shared) : developmentRows;
+        const trainings = await chooseSettings({ ...everybody, method, students: open, rows, judgingRows });
 
-      // 4. One student per source of answers and seed.
-      const arms = config.arms.flatMap((arm) => config.seeds.map((seed) => ({ arm, id: armIdOf(arm, config, seed) })));
-      await withStudents(students, arms, async ({ arm, id }, free) => {
-        const own = rows.get(arm.name) as ArmRows;
-        await trainArm({ arm, id, rows: own, developmentRows, training, run, student: free, teacher, task, config, surroundings });
-      });
+        // 4. One student per source of answers, method and seed.
+        const own = studentsOf(config).filter(({ id }) => id.method === method.name);
+        await withStudents(open, own, async ({ arm, id }, student) => {
+          const training = trainings.get(arm.name) ?? method.training;
+          await trainArm({ ...everybody, arm, id, rows: rows.get(arm.name) as ArmRows, developmentRows, training, student });
+        });
+      }
 
       // 5. The test split is opened: every student, the untouched one and the teacher answer it.
       const test = await questions.openTest();
-      await withStudents(students, subjectsOf(config), (subject, free) =>
-        evaluateSubject({ subject, test, task, run, student: free, teacher, redact, config, surroundings }),
-      );
+      for (const [index, method] of methodsOf(config).entries()) {
+        const isHere = (subject: Subject) => (subject.kind === 'arm' ? subject.arm.method === method.name : index === 0);
+        await withStudents(await students.of(method.student), subjectsOf(config).filter(isHere), (subject, student) =>
+          evaluateSubject({ ...everybody, redact, subject, train, test, student }),
+        );
+      }
     } finally {
-      await releaseStudents(students);
+      await students.release();
     }
 
     // 6. Everything that the report says is computed from the files.

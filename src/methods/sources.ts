@@ -163,9 +163,15 @@ const stored = async (folder: string, responses: readonly Response[]) => {
   return { files: [join(folder, 'responses.jsonl')], facts: { ...facts, keys: responses.map(({ requestKey }) => requestKey) } };
 };
 
+/** Gold solutions are the same whatever the teacher is told when it reads them. */
+const answersKey = (arm: OwnArm) => {
+  if (arm.kind === 'strategy') return { ...arm.strategy };
+  return arm.kind === 'gold' ? { kind: arm.kind, name: arm.name } : { ...arm };
+};
+
 /** All that decides an arm's answers, so that a finished stage is done anew when any of it changed. */
 const sourceKey = async (arm: OwnArm, others: readonly Response[], { config, task, examples, redact }: SourceOptions) => ({
-  arm: arm.kind === 'strategy' ? { ...arm.strategy } : { ...arm },
+  arm: answersKey(arm),
   ...(arm.kind === 'recorded' && { fileHash: await sha256OfFile(arm.file) }),
   teacher: arm.kind === 'strategy' ? JSON.stringify(config.teacher) : '',
   ...(arm.kind === 'shuffled' && { of: hashOf(others.map(({ requestKey, text }) => [requestKey, text])) }),

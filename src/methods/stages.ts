@@ -15,6 +15,7 @@ import { readRunBatch, writeRunBatch } from './batch-files.ts';
 import { estimateRun, type PromptPreview, previewPrompts, type RunEstimate, readFailures } from './plan-collection.ts';
 import { questionsOf } from './questions.ts';
 import { collectForRun, type RunOptions, runResponsePriming } from './response-priming.ts';
+import { methodsOf } from './run-plan.ts';
 import type { StageProgress, Surroundings } from './surroundings.ts';
 import { type TrainReport, train as trainStudent } from './train.ts';
 
@@ -65,7 +66,8 @@ export const planRun = async (configFile: string, options: StageOptions = {}): P
   const { config } = runOptions(configFile, options);
   const { task, seeds, comparison } = config;
   const questionCount = task.test.limit ?? (await (await questionsOf(task, await surroundingsOf(options))).openTest()).length;
-  return planStudy({ questionCount, seedCount: seeds.length, comparedCount: comparison.compared.length });
+  const comparedCount = methodsOf(config).flatMap(({ arms }) => arms.filter(({ name }) => comparison.compared.includes(name))).length;
+  return planStudy({ questionCount, seedCount: seeds.length, comparedCount });
 };
 
 /** What `retort collect` does: the first step of a run by itself, in the run's folder. */

@@ -4,7 +4,7 @@ import type { StudentConfig } from '../config/student-config.ts';
 import type { EngineConfig } from '../config/training-config.ts';
 import { createEngine, runnerCountFor } from '../engines/create-engine.ts';
 import type { Engine, EngineSpecification, Parameter } from '../engines/engine.ts';
-import { loadModelText, type ModelText } from '../text/model-text.ts';
+import { loadModelText, type ModelText, type ModelTextOptions } from '../text/model-text.ts';
 import { readAdapter, writeAdapter } from '../weights/adapter.ts';
 import { modelFingerprint, openModelFolder, readModelConfiguration, readTokenizerFiles } from '../weights/model-folder.ts';
 import { writeModel } from '../weights/model-writer.ts';
@@ -25,13 +25,14 @@ export interface StudentOptions {
   readonly engine: EngineConfig;
   readonly modelPath: string;
   readonly seed: number;
+  readonly text?: ModelTextOptions;
 }
 
 /**
  * As many engines of one student as arms are to be trained at once. The cores are shared among them: two runs of one thread each are done
  * sooner than one of two, since neither waits for the other. Whoever opens them releases their engines.
  */
-export const openStudents = async (options: StudentOptions, coreCount: number): Promise<Student[]> => {
+const openStudents = async (options: StudentOptions, coreCount: number): Promise<Student[]> => {
   const { workers } = options.engine;
   const threadCount = options.engine.threadCount ?? Math.max(1, Math.floor(coreCount / workers));
   const students: Student[] = [];
@@ -46,7 +47,33 @@ export const openStudents = async (options: StudentOptions, coreCount: number): 
   }
 };
 
-export const releaseStudents = async (students: readonly Student[]): Promise<void> => {
+/** Students of one model that are trained in one way or another: opened when asked for, those of another way released first. */
+export interface StudentPool {
+  readonly of: (config: StudentConfig) => Promise<readonly Student[]>;
+  readonly release: () => Promise<void>;
+}
+
+export const studentPool = (options: Omit<StudentOptions, 'config'>, coreCount: number): StudentPool => {
+  let opened: { readonly key: string; readonly students: readonly Student[] } | undefined;
+  const release = async (): Promise<void> => {
+    const students = opened?.students ?? [];
+    opened = undefined;
+    await releaseStudents(students);
+  };
+  return {
+    of: async (config) => {
+      const key = JSON.stringify(config);
+      if (opened?.key !== key) {
+        await release();
+        opened = { key, students: await openStudents({ ...options, config }, coreCount) };
+      }
+      return opened.students;
+    },
+    release,
+  };
+};
+
+const releaseStudents = async (students: readonly Student[]): Promise<void> => {
   for (const { engine } of students) await engine.release();
 };
 
@@ -77,7 +104,7 @@ export const withStudents = async <Item>(
 };
 
 /** Opens a student. Whoever opens it releases its engine. */
-export const openStudent = async ({ config, engine, modelPath, seed }: StudentOptions): Promise<Student> => {
+export const openStudent = async ({ config, engine, modelPath, seed, text: textOptions }: StudentOptions): Promise<Student> => {
   const threadCount = engine.threadCount ?? availableParallelism();
   const specification: EngineSpecification = {
     modelFolder: modelPath,
@@ -89,7 +116,7 @@ export const openStudent = async ({ config, engine, modelPath, seed }: StudentOp
     threadCount,
     runnerCount: runnerCountFor(threadCount),
   };
-  const text = await loadModelText(modelPath);
+  const text = await loadModelText(modelPath, textOptions);
   const baseHash =
     config.initialisation === 'random'
       ? JSON.stringify((await readModelConfiguration(modelPath)).config)

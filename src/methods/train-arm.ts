@@ -1,4 +1,4 @@
-import type { ArmConfig } from '../config/arm-config.ts';
+import { type ArmConfig, primingOf } from '../config/arm-config.ts';
 import type { RunConfig } from '../config/run-config.ts';
 import { primedMessages, studentMessages } from '../priming/primed-messages.ts';
 import type { ArmId } from '../run-folder/arm.ts';
@@ -62,6 +62,7 @@ export const trainArm = async (options: TrainArmOptions): Promise<void> => {
       droppedCount: rows.dropped.length,
       trainedTokenCount: result.trainedTokenCount,
       stepCount: result.stepCount,
+      keptStep: result.keptStep,
     };
     const template = templateRecord(student.text.template);
     return { files: [paths.adapter, paths.metrics], facts: { ...facts, developmentLoss: result.developmentLoss ?? null, template } };
@@ -70,16 +71,15 @@ export const trainArm = async (options: TrainArmOptions): Promise<void> => {
 
 /**
  * A teacher's logits for the answer of a row: it reads what it read when it gave the answer, the priming too. Sources without a priming
- * (gold, shuffled, recorded) stand under the unprimed question.
+ * (gold unless it names one, shuffled, recorded) stand under the unprimed question.
  */
 export const armTeacherLogits =
   ({ arm, rows, student, teacher, task }: Pick<TrainArmOptions, 'arm' | 'rows' | 'student' | 'teacher' | 'task'>) =>
   async (rowIndex: number): Promise<Float32Array> => {
     const { item, row } = rows.rows[rowIndex] as (typeof rows.rows)[number];
+    const priming = primingOf(arm);
     const messages =
-      (arm.kind === 'strategy' || arm.kind === 'selected') && arm.strategy !== undefined
-        ? primedMessages(arm.strategy, item.example, task.instruction)
-        : studentMessages(item.example, task.instruction);
+      priming === undefined ? studentMessages(item.example, task.instruction) : primedMessages(priming, item.example, task.instruction);
     return teacherLogitsOf({
       teacher: await teacher.openLocal(),
       messages,

@@ -132,6 +132,7 @@ const finishedSchema = z.looseObject({
   stepCount: z.number(),
   trainedTokenCount: z.number(),
   developmentLoss: z.number().optional(),
+  keptStep: z.number().optional(),
 });
 
 /** The report of a finished training of this very key. Another one's is an error: its weights would be overwritten. */
@@ -147,6 +148,6 @@ const finishedReport = async (file: string, key: string, { format, student }: Tr
       `${dirname(file)} holds a student that was trained otherwise (${basename(file)}). Give the output another folder, or delete that one.`,
     );
   }
-  const { stepCount, trainedTokenCount, developmentLoss } = found;
-  return { stepCount, trainedTokenCount, developmentLoss };
+  const { stepCount, trainedTokenCount, developmentLoss, keptStep = stepCount } = found;
+  return { stepCount, trainedTokenCount, developmentLoss, keptStep };
 };

@@ -29,7 +29,7 @@ export const renderPage = async (data: PageData, { withoutText = false }: PageOp
   const parts = [
     await accuracyPart(data, sections),
     await differencePart(data, sections),
-    await trainingPart(data),
+    await trainingPart(data, sections),
     await answerPart(data),
     await collectionPart(data, sections),
     questionPart(data, withoutText),
@@ -104,7 +104,7 @@ const differencePart = async ({ summary }: PageData, sections: Sections): Promis
   return { id: 'differences', heading: `Differences to ${baseline}`, content };
 };
 
-const trainingPart = async ({ curves }: PageData): Promise<Part | undefined> => {
+const trainingPart = async ({ curves }: PageData, sections: Sections): Promise<Part | undefined> => {
   const chart = trainingChart(curves);
   if (chart === undefined) return undefined;
   const table: ReportTable = {
@@ -120,7 +120,7 @@ const trainingPart = async ({ curves }: PageData): Promise<Part | undefined> => 
       ...[training.at(0), training.at(-1), development.at(0), development.at(-1)].map((point) => point?.loss.toFixed(3) ?? '–'),
     ]),
   };
-  const content = html`<p class="note">Nats per token; long curves are averaged over neighbouring steps.</p>${await drawn(chart)}<details><summary>As a table</summary>${tableOf(table, 'Training')}</details>`;
+  const content = html`<p class="note">Nats per token; long curves are averaged over neighbouring steps.</p>${await drawn(chart)}<details><summary>As a table</summary>${tableOf(table, 'Training')}</details>${folded('What was chosen', sections)}`;
   return { id: 'training', heading: 'Training', content };
 };
 

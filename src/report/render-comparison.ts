@@ -52,9 +52,10 @@ const comparisonSentence = ({ scores, questionCount }: AnswerComparison, score: 
 const meanText = ({ mean, interval }: { readonly mean: number; readonly interval: Interval }): string =>
   `${percent(mean)} (${percent(interval.low)} to ${percent(interval.high)})`;
 
-const sideText = ({ followsFormat, cutOff, meanTokenCount }: ComparedSide): string => {
+const sideText = ({ followsFormat, rightInFormat, cutOff, meanTokenCount }: ComparedSide): string => {
   const parts = [
     ...(followsFormat === undefined ? [] : [`in format ${percent(followsFormat.count / followsFormat.total)} %`]),
+    ...(rightInFormat === undefined ? [] : [`right of those ${percent(rightInFormat.count / rightInFormat.total)} %`]),
     ...(cutOff === undefined ? [] : [`cut off ${percent(cutOff.count / cutOff.total)} %`]),
     ...(meanTokenCount === undefined ? [] : [`${meanTokenCount.toFixed(0)} tokens an answer`]),
   ];

@@ -1,6 +1,6 @@
 import { detectableText, differenceRange, differenceText, measureUnits, percent, pValueText } from '../evaluation/number-text.ts';
 import type { Interval } from '../evaluation/proportion.ts';
-import type { GroupMean, RunSummary, Share, SummaryComparison, SummaryGroup, SummaryRow } from '../evaluation/summary.ts';
+import type { GroupMean, RunSummary, Share, SummaryComparison, SummaryGroup, SummaryRow, SummarySearch } from '../evaluation/summary.ts';
 
 /** One part of a report, in a form that terminal, Markdown and page render alike. */
 export interface ReportSection {
@@ -27,6 +27,7 @@ export const reportSections = (summary: RunSummary, detail: 'brief' | 'full'): R
     differenceSection(summary, 'planned', detail),
     differenceSection(summary, 'exploratory', detail),
     studentSection(summary),
+    searchSection(summary),
     collectionSection(summary),
     {
       heading: 'Warnings',
@@ -46,6 +47,7 @@ const left = (name: string) => ({ name, align: 'left' as const });
 const right = (name: string) => ({ name, align: 'right' as const });
 
 const accuracySection = ({ groups, questionCount, protocol }: RunSummary): ReportSection => {
+  const hasEndless = groups.some(({ format }) => format.neverStopsCount > 0);
   const hasLikelihood = groups.some(({ likelihood }) => likelihood !== undefined);
   return {
     heading: 'Accuracy',
@@ -53,8 +55,12 @@ const accuracySection = ({ groups, questionCount, protocol }: RunSummary): Repor
       ...(protocol.note === undefined ? [] : [protocol.note]),
       `${questionCount} questions of ${protocol.task}; ${protocol.primaryMeasure} decides, as declared in the config. Per cent with 95 % intervals: one seed Wilson's, several seeds over questions` +
         `${groups.some(({ strict }) => strict.generality === 'questions and seeds') ? ' and seeds' : ' (conditional on these seeds below five)'}.`,
-      'in format: answers of the form that the instruction asks for; right of those: strictly right among them; cut off: by the token limit' +
+      'in format: answers of the form that the instruction asks for; of those: strictly right among them; cut off: by the token limit' +
+        `${hasEndless ? '; no end: of all answers those cut off that went on after their final answer or repeated themselves' : ''}` +
         `${hasLikelihood ? '; gold: log-likelihood of the held-out solutions, nats per token' : ''}.`,
+      ...(groups.some(({ kind, variant }) => kind === 'untouched' && variant !== undefined)
+        ? ["untouched: NAME: the student as it came, asked under that arm's priming; untouched: K shots: after K worked examples."]
+        : []),
     ],
     table: {
       columns: [
@@ -63,8 +69,9 @@ const accuracySection = ({ groups, questionCount, protocol }: RunSummary): Repor
         right('strict %'),
         right('flexible %'),
         right('in format'),
-        right('right of those'),
+        right('of those'),
         right('cut off'),
+        ...(hasEndless ? [right('no end')] : []),
         right('tokens'),
         ...(hasLikelihood ? [right('gold')] : []),
       ],
@@ -73,7 +80,7 @@ const accuracySection = ({ groups, questionCount, protocol }: RunSummary): Repor
         group.kind === 'arm' ? String(group.rowNames.length) : none,
         meanCell(group.strict),
         meanCell(group.flexible),
-        ...formCells(group),
+        ...formCells(group, hasEndless),
         ...(hasLikelihood ? [group.likelihood === undefined ? none : differenceless(group.likelihood.mean)] : []),
       ]),
     },
@@ -87,10 +94,11 @@ const range = ({ low, high }: Interval): string => `${percent(low)} to ${percent
 /** A log-likelihood: no sign of difference, but a true minus. */
 const differenceless = (value: number): string => `${value < 0 ? '−' : ''}${Math.abs(value).toFixed(3)}`;
 
-const formCells = ({ format }: SummaryGroup | SummaryRow): string[] => [
+const formCells = ({ format }: SummaryGroup, hasEndless: boolean): string[] => [
   format.answerCount === 0 ? none : `${percent(format.followsFormatCount / format.answerCount)} %`,
   format.followsFormatCount === 0 ? none : `${percent(format.rightInFormatCount / format.followsFormatCount)} %`,
   format.knownEndCount === 0 ? none : `${percent(format.cutOffCount / format.knownEndCount)} %`,
+  ...(hasEndless ? [format.knownEndCount === 0 ? none : `${percent(format.neverStopsCount / format.knownEndCount)} %`] : []),
   format.knownLengthCount === 0 ? none : (format.tokenCount / format.knownLengthCount).toFixed(0),
 ];
 
@@ -101,7 +109,8 @@ const differenceSection = (
 ): ReportSection => {
   const shown = comparisons.filter(
     ({ isPlanned, against, measure }) =>
-      isPlanned === (kind === 'planned') && (detail === 'full' || against === 'baseline' || measure === protocol.primaryMeasure),
+      isPlanned === (kind === 'planned') &&
+      (detail === 'full' || against === 'baseline' || (against === 'untouched' && measure === protocol.primaryMeasure)),
   );
   const isPlanned = kind === 'planned';
   const tests = [...new Set(shown.map(({ test }) => test))].join(', ');
@@ -181,6 +190,35 @@ const shareCell = ({ count, total, interval }: Share): string => `${count}/${tot
 
 const pairCell = (pair: NonNullable<SummaryRow['versusBaseline']>['strict'] | undefined): string =>
   pair === undefined ? none : `${pair.onlyFirstCount}:${pair.onlySecondCount}, ${pValueText(pair.pValue)}`;
+
+const searchSection = ({ searches }: RunSummary): ReportSection => ({
+  heading: 'What was chosen',
+  notes: searches.map(
+    ({ stage, arm, rowCount, judgingRowCount, judgedOn, candidates }) =>
+      `${stage}: ${candidates.length} candidates, each trained on ${rowCount} rows of ${arm} and judged by the loss on ` +
+      (judgedOn === 'test'
+        ? `${judgingRowCount} TEST questions: the students are measured on what they were chosen by.`
+        : `${judgingRowCount} development questions of the training split, before the test questions were opened.`),
+  ),
+  table: {
+    columns: [left('choice'), left('candidate'), right('loss'), right('steps'), right('trained tokens'), left('')],
+    rows: searches.flatMap((search) => search.candidates.map((candidate) => candidateRow(search, candidate))),
+  },
+});
+
+const candidateRow = (search: SummarySearch, candidate: SummarySearch['candidates'][number]): string[] => {
+  const settings = ['learningRate', 'epochs', 'alpha', 'temperature'] as const;
+  const names = { learningRate: 'learning rate', epochs: 'epochs', alpha: 'α', temperature: 'T' };
+  const isChosen = settings.every((name) => candidate[name] === search[name]);
+  return [
+    search.stage,
+    settings.flatMap((name) => (candidate[name] === undefined ? [] : [`${names[name]} ${candidate[name]}`])).join(', '),
+    candidate.developmentLoss?.toFixed(4) ?? none,
+    String(candidate.stepCount ?? none),
+    String(candidate.trainedTokenCount ?? none),
+    isChosen ? 'chosen' : candidate.lost === undefined ? '' : `lost: ${candidate.lost}`,
+  ];
+};
 
 const collectionSection = ({ collections, groups }: RunSummary): ReportSection => ({
   heading: 'Training answers',

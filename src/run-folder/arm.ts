@@ -14,9 +14,23 @@ export interface ArmId {
 /** What answers questions in an evaluation: a trained student, a student as it came, or the teacher itself. */
 export type Subject =
   | { readonly kind: 'arm'; readonly arm: ArmId }
-  /** `variant`: how it was asked, where that differs from the arms (`shots-5`, `primed-teacher`); absent: exactly as the arms. */
+  /** `variant`: how it was asked, where that differs from the arms (`variantName`); absent: exactly as the arms. */
   | { readonly kind: 'untouched'; readonly student: string; readonly variant?: string }
   | { readonly kind: 'teacher'; readonly variant?: string };
+
+/** A way of asking the untouched student: after worked examples, or under the priming of an arm. */
+export type Variant = { readonly kind: 'shots'; readonly count: number } | { readonly kind: 'primed'; readonly source: string };
+
+/** `shots-4`, `primed-teacher` */
+export const variantName = (variant: Variant): string => (variant.kind === 'shots' ? `shots-${variant.count}` : `primed-${variant.source}`);
+
+/** Reads `variantName` back; undefined where the text is no variant's name. */
+export const parseVariant = (name: string): Variant | undefined => {
+  const shots = /^shots-(\d+)$/.exec(name)?.[1];
+  if (shots !== undefined) return { kind: 'shots', count: Number(shots) };
+  const source = /^primed-(.+)$/.exec(name)?.[1];
+  return source === undefined ? undefined : { kind: 'primed', source };
+};
 
 /** Lower case, digits, single hyphens, dots and underscores: safe as a folder's name everywhere, and never holding the separator `--`. */
 const part = /^[a-z0-9]+(?:[-._][a-z0-9]+)*$/;

@@ -47,6 +47,8 @@ const protocolSchema = z.strictObject({
   testQuestionCount: z.int().nonnegative(),
   /** What the config says that the run is and is not: stands above its numbers. */
   note: z.string().exactOptional(),
+  /** What the run does against a sound protocol, by name. */
+  departures: z.array(z.string()).exactOptional(),
 });
 
 const manifestSchema = z.strictObject({

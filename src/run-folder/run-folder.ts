@@ -162,7 +162,7 @@ const runFolderAt = (path: string, now: () => Date): RunFolder => {
 /** The run goes on with a config that differs in nothing but what may change; the newer one is written down in the place of the older. */
 const checkSameConfig = async (
   run: RunFolder,
-  { configText, resolvedConfig: now, mayChange = [], mayAppear = [] }: RunBeginning,
+  { configText, resolvedConfig: now, mayChange = [], mayAppear = [], plannedStages }: RunBeginning,
 ): Promise<void> => {
   const manifest = await run.manifest();
   if (manifest.configHash === hashOf(now)) return;
@@ -176,7 +176,8 @@ const checkSameConfig = async (
   if (all.length > 0 && differences.length === 0) {
     await writeFileAtomic(run.paths.config, configText);
     await writeJsonAtomic(run.paths.resolvedConfig, now);
-    await run.update((earlier) => ({ ...earlier, configHash: hashOf(now) }));
+    const planned = plannedStages === undefined ? {} : { plannedStages: [...plannedStages] };
+    await run.update((earlier) => ({ ...earlier, configHash: hashOf(now), ...planned }));
     return;
   }
   throw new DifferentRunError(

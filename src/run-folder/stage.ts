@@ -12,6 +12,8 @@ export const stageNames = {
   curate: (what: 'questions' | 'answers'): string => `curate--${what}`,
   collect: (source: string): string => `collect--${source}`,
   judge: (source: string): string => `judge--${source}`,
+  /** Of a method or an arm, where each has its own. */
+  choose: (...of: readonly string[]): string => ['choose', ...of].join('--'),
   train: (arm: ArmId): string => `train--${armName(arm)}`,
   evaluate: (subject: Subject): string => `evaluate--${subjectName(subject)}`,
   likelihood: (subject: Subject): string => `likelihood--${subjectName(subject)}`,
@@ -35,6 +37,36 @@ export interface TrainFacts {
   /** Tokens that the loss was taken over, each time that they were. */
   readonly trainedTokenCount: number;
   readonly stepCount: number;
+  /** The step whose weights are the student: the last, unless the best of those weighed on the way was kept. */
+  readonly keptStep?: number;
+}
+
+/** A candidate of a search, and what it was judged by. */
+export interface SearchCandidate {
+  readonly learningRate: number;
+  readonly epochs: number;
+  readonly alpha?: number;
+  readonly temperature?: number;
+  /** Nats per token of the judging questions' own solutions; null where the candidate is lost. */
+  readonly developmentLoss: number | null;
+  /** Why there is no loss. */
+  readonly lost?: string;
+  readonly stepCount?: number;
+  readonly trainedTokenCount?: number;
+}
+
+/** What `report` reads of a choose stage's facts: the candidates, and the settings that were chosen. */
+export interface ChooseFacts {
+  readonly candidates: readonly SearchCandidate[];
+  readonly learningRate: number;
+  readonly epochs: number;
+  readonly alpha?: number;
+  readonly temperature?: number;
+  /** Whose answers the candidates were trained on. */
+  readonly arm: string;
+  readonly rowCount: number;
+  readonly judgingRowCount: number;
+  readonly judgedOn: 'development' | 'test';
 }
 
 export interface StageResult {

@@ -79,6 +79,10 @@ export const plainTemplateSource =
   "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{{ '\n\n' }}{% endfor %}" +
   "{% if add_generation_prompt %}{{ 'Assistant:\n' }}{% endif %}";
 
+/** Not a chat at all: what the tokenizer puts before any text, the texts with a line each, and EOS after an answer. */
+export const rawTemplateSource =
+  "{{ raw_prefix }}{% for message in messages %}{{ message['content'] }}{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{{ '\n' }}{% endfor %}";
+
 const compileTemplate = (source: string, name: string, date: string): Template => {
   try {
     const template = new Template(source);

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { readModelConfiguration, readTokenizerFiles } from '../weights/model-folder.ts';
 import type { TokenizerFiles } from '../weights/tensor-source.ts';
-import { type ChatTemplate, createChatTemplate, plainTemplateSource } from './chat-template.ts';
+import { type ChatTemplate, createChatTemplate, plainTemplateSource, rawTemplateSource } from './chat-template.ts';
 import { checkTokenizerFits, createTokenizer, type Tokenizer } from './tokenizer.ts';
 import { parseTokenizerFiles } from './tokenizer-files.ts';
 import { endTokens } from './training-row.ts';
@@ -27,6 +27,8 @@ export interface ModelTextOptions {
   readonly date?: string;
   /** Further variables of the template: `{ enable_thinking: false }`. */
   readonly variables?: Readonly<Record<string, string | number | boolean>>;
+  /** Whether chats are rendered as text and nothing else, without the template that the model was trained with. */
+  readonly isRaw?: boolean;
 }
 
 /** Puts a model's tokenizer, chat template and end tokens together. A tokenizer with more ids than config.json's `vocab_size` is refused. */
@@ -36,9 +38,11 @@ export const createModelText = (files: ModelTextFiles, options: ModelTextOptions
   const size = z.looseObject({ vocab_size: z.number() }).safeParse(modelConfig);
   if (size.success) checkTokenizerFits(tokenizer, size.data.vocab_size, where);
   const { chatTemplate, named } = parseTokenizerFiles({ tokenizerJson, tokenizerConfigJson });
-  const template = createChatTemplate(chatTemplate ?? plainTemplateSource, {
-    ...options,
-    name: chatTemplate === undefined ? 'plain fallback' : "the model's own",
+  const { isRaw = false, ...templateOptions } = options;
+  const template = createChatTemplate(isRaw ? rawTemplateSource : (chatTemplate ?? plainTemplateSource), {
+    ...templateOptions,
+    ...(isRaw && { variables: { raw_prefix: tokenizer.decode(tokenizer.rawPrefix) } }),
+    name: isRaw ? 'raw text' : chatTemplate === undefined ? 'plain fallback' : "the model's own",
     bosToken: tokenizer.bosToken?.token,
     eosToken: tokenizer.eosToken?.token,
     padToken: tokenizer.padToken?.token,

@@ -23,6 +23,8 @@ export interface TrainingRow {
 export interface RowOptions {
   /** Rows are cut to this many tokens. */
   readonly maximumLength: number;
+  /** Whether the token that ends an answer is learnt; it is when this is absent. */
+  readonly learnsEnd?: boolean;
   /** Where the row comes from, for errors: file, line, id. */
   readonly where: string;
 }
@@ -54,7 +56,7 @@ export const conversationRow = (
   conversation: readonly ChatMessage[],
   options: RowOptions & { readonly train: TrainedTurns },
 ): TrainingRow | undefined => {
-  const { where, train } = options;
+  const { where, train, learnsEnd = true } = options;
   const messages = conversation.map((message) =>
     message.role === 'assistant' ? { ...message, content: message.content.trim() } : message,
   );
@@ -63,7 +65,8 @@ export const conversationRow = (
   checkTurns(messages, trained, where);
   const full = renderChat(template, tokenizer, messages, { addGenerationPrompt: false });
   const turnEnd = endOfTurn(template, tokenizer);
-  const spans = trained.map((turn) => locateTurn({ template, tokenizer, messages, turn, full, turnEnd, where }));
+  const located = trained.map((turn) => locateTurn({ template, tokenizer, messages, turn, full, turnEnd, where }));
+  const spans = learnsEnd ? located : located.map((span) => ({ ...span, end: span.end - turnEnd.token.length }));
   const alignment = spans.every(({ isPrefix }) => isPrefix) ? 'prefix' : 'spans';
   return buildRow(tokenizer, full, spans, { ...options, alignment });
 };

@@ -12,7 +12,7 @@ import {
   type StageOptions,
   writeCollectionBatch,
 } from '../../methods/stages.ts';
-import { renderPlan } from '../../report/render-plan.ts';
+import { planSentence, renderPlan } from '../../report/render-plan.ts';
 import { renderTerminal } from '../../report/render-text.ts';
 import type { ReadBatch, WrittenBatch } from '../../responses/batch-file.ts';
 import type { Response } from '../../responses/response.ts';
@@ -53,6 +53,7 @@ const runCommand = async (context: CommandContext, file: string, options: RunCom
     printResult(context, plan, renderPlan(plan, reportWidth(context.terminal)));
     return;
   }
+  context.progress.say(planSentence(await planRun(file, optionsOf(context, options))));
   const { folder, summary } = await run(file, optionsOf(context, options));
   context.progress.end();
   const text = renderTerminal(summary, reportWidth(context.terminal));
