@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
@@ -375,6 +375,42 @@ describe('keys and hosts', () => {
     await teacher.release();
     server.close();
     assert.equal(authorization, undefined);
+  });
+
+  it('a proxy is the one of the environment that was given, and this machine is asked without one', async () => {
+    const server = await startFaultServer();
+    const asked: string[] = [];
+    const proxy = createServer();
+    proxy.on('connect', (message, socket: Socket) => {
+      asked.push(message.url ?? '');
+      const { port } = new URL(server.baseUrl);
+      const onward = connect(Number(port), '127.0.0.1', () => {
+        socket.write('HTTP/1.1 200 Connection Established\r\n\r\n');
+        onward.pipe(socket).pipe(onward);
+      });
+    });
+    await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
+    const environment = { HTTP_PROXY: `http://127.0.0.1:${(proxy.address() as AddressInfo).port}` };
+    const ask = async (baseUrl: string, change: object = environment): Promise<string> => {
+      const teacher = openAiCompatibleTeacher({ baseUrl, model: 'm', environment: { ...change } });
+      try {
+        return (await teacher.generate(request('a'))).text;
+      } finally {
+        await teacher.release();
+      }
+    };
+    try {
+      assert.match(await ask('http://models.invalid/v1'), /####/);
+      assert.deepEqual(asked, ['models.invalid:80']);
+      assert.match(await ask(server.baseUrl), /####/);
+      const reason = await failure(ask('http://models.invalid/v1', { ...environment, NO_PROXY: 'models.invalid' }));
+      assert.match(reason.message, /could not be reached/);
+      assert.equal(asked.length, 1);
+    } finally {
+      proxy.closeAllConnections();
+      proxy.close();
+      await server.close();
+    }
   });
 
   it('a key does not travel in the clear, nor stand in a URL', () => {

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 
 /** A stream of random numbers. Its state can be printed and continued. */
 export interface Random {
@@ -19,9 +19,7 @@ export type RandomState = readonly [number, number, number, number];
  * never shifts another: `randomFrom(seed, 'shuffle', epoch)`.
  */
 export const randomFrom = (seed: number, ...labels: readonly (string | number)[]): Random => {
-  const digest = createHash('sha256')
-    .update(JSON.stringify([seed, ...labels]))
-    .digest();
+  const digest = hash('sha256', JSON.stringify([seed, ...labels]), 'buffer');
   return randomFromState([digest.readUInt32LE(0), digest.readUInt32LE(4), digest.readUInt32LE(8), digest.readUInt32LE(12)]);
 };
 

@@ -102,11 +102,12 @@ const usageOf = (usage: z.infer<typeof completionSchema>['usage']): Usage | unde
 
 /** What headers say of limits per minute, by the names that a provider gives them. */
 export const rateLimitIn = (names: Record<keyof RateLimit, string>, headers: Readonly<Record<string, string>>): RateLimit | undefined => {
-  const entries = Object.entries(names).flatMap(([name, header]) => {
+  let limit: Record<string, number> | undefined;
+  for (const [name, header] of Object.entries(names)) {
     const value = Number(headers[header] ?? Number.NaN);
-    return Number.isFinite(value) && value >= 0 ? [[name, value] as const] : [];
-  });
-  return entries.length === 0 ? undefined : Object.fromEntries(entries);
+    if (Number.isFinite(value) && value >= 0) limit = { ...limit, [name]: value };
+  }
+  return limit;
 };
 
 /** The headers of OpenAI and of those who imitate them. */

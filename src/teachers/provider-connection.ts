@@ -1,6 +1,5 @@
 import { UserError } from '../base/errors.ts';
-import { startDeadline } from './deadline.ts';
-import { type HttpAnswer, type HttpCall, httpClient } from './http-client.ts';
+import { type HttpAnswer, type HttpCall, HttpTimeoutError, httpClient } from './http-client.ts';
 import { type ProviderFailure, teacherErrorOf } from './provider-failure.ts';
 import { type Environment, isLoopback, keyFor, parseBaseUrl } from './provider-keys.ts';
 import { type Redact, redactor, wholeSecretsOut } from './redact.ts';
@@ -64,8 +63,9 @@ export const connectTo = (
   const fail = (failure: ProviderFailure): TeacherError => teacherErrorOf(failure, where, redactor(secrets), now());
 
   /** What a call throws, in the words of this provider. */
-  const errorOf = (thrown: unknown, isOver: boolean): unknown => {
-    if (isOver) return new TeacherError(`${where} did not answer within ${timeoutMs / 1000} s.`, { retry: 'later' });
+  const errorOf = (thrown: unknown): unknown => {
+    if (thrown instanceof HttpTimeoutError)
+      return new TeacherError(`${where} did not answer within ${timeoutMs / 1000} s.`, { retry: 'later' });
     // A connection that was refused or broken off: system errors have codes.
     if (thrown instanceof Error && !(thrown instanceof TeacherError) && 'code' in thrown && typeof thrown.code === 'string')
       return fail({ message: thrown.message.includes(thrown.code) ? thrown.message : `${thrown.message} (${thrown.code})` });
@@ -77,33 +77,27 @@ export const connectTo = (
     secrets,
     hide: wholeSecretsOut(secrets),
     exchange: async (call, read, signal) => {
-      const deadline = startDeadline(timeoutMs, signal);
       try {
-        const answer = await http.send(call, deadline.signal);
+        const answer = await http.send(call, { timeoutMs, signal });
         const result = read(answer);
         if (result === undefined) throw fail({ ...answer, message: '' });
         return result;
       } catch (thrown) {
         signal?.throwIfAborted();
-        throw errorOf(thrown, deadline.isOver());
-      } finally {
-        deadline.end();
+        throw errorOf(thrown);
       }
     },
     lines: async function* (call, signal) {
-      const deadline = startDeadline(timeoutMs, signal);
       try {
-        yield* http.lines(call, deadline.signal, (answer) => {
+        yield* http.lines(call, { timeoutMs, signal }, (answer) => {
           throw fail({ ...answer, message: '' });
         });
       } catch (thrown) {
         signal.throwIfAborted();
-        throw errorOf(thrown, deadline.isOver());
-      } finally {
-        deadline.end();
+        throw errorOf(thrown);
       }
     },
-    release: () => Promise.resolve(http.release()),
+    release: http.release,
   };
 };
 
