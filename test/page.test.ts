@@ -72,7 +72,9 @@ describe('the page of a run', () => {
     const run = await sampleRun(t, { textOf: () => 'a secret answer #### 7' });
     const { page, summary } = await writeReport(run);
     const text = await readFile(page, 'utf8');
-    assert.ok(text.includes(html`<h1>${summary.headline}</h1>`.html));
+    const heading = /<h1>(.*)<\/h1>/.exec(text)?.[1] ?? '';
+    assert.equal(heading.replaceAll('\u00a0', ' ').replaceAll('\u2011', '-'), html`${summary.headline}`.html);
+    assert.match(heading, /95\u00a0% interval/);
     const images = text.match(/<svg[^>]*>/g) ?? [];
     assert.ok(images.length >= 10, `${images.length} drawings`);
     for (const image of images) assert.match(image, /role="img" aria-label="[^"]{40,}"/);
@@ -80,6 +82,19 @@ describe('the page of a run', () => {
     await writeReport(run, { withoutText: true });
     const shared = await readFile(page, 'utf8');
     assert.ok(!shared.includes('a secret answer') && !shared.includes('What is 3 times 7?') && !shared.includes('task: gsm8k'));
+  });
+
+  it('shows what collection gave and what it cost, and each arm’s losses in a panel of its own', async (t) => {
+    const text = await readFile((await writeReport(await sampleRun(t))).page, 'utf8');
+    assert.match(text, /aria-label="Collected training answers: none 250 kept, 6 failed, 0 rejected;/);
+    assert.match(text, /aria-label="Tokens that the teacher read and wrote: teacher 20000 of prompts and 9000 of answers, 0\.0042 USD\."/);
+    assert.match(
+      text,
+      /<td>teacher<\/td>(?:<td class="number">[^<]*<\/td>){3}<td class="number">20000<\/td><td class="number">9000<\/td><td class="number">0\.0042<\/td>/,
+    );
+    // the losses of the sample end at 1.0 on the rows trained on and at 2 − 249/300 on the development rows
+    assert.match(text, /aria-label="Loss over optimiser steps, [^"]*none--lora--smollm2--seed-0 ends at 1\.170/);
+    assert.match(text, />development</);
   });
 
   it('says on the page that answers were edited, a stage failed, or nothing is measured yet', async (t) => {
@@ -98,7 +113,7 @@ describe('the page of a run', () => {
     await writeReport(run);
     // what the first writing recorded of itself (its stage, its files) stands on the second page
     const page = async () =>
-      (await readFile((await writeReport(run)).page, 'utf8')).replace(/<details><summary>(?:Stages|Files)[\s\S]*?<\/details>/g, '');
+      (await readFile((await writeReport(run)).page, 'utf8')).replace(/<details[^>]*><summary>(?:Stages|Files)[\s\S]*?<\/details>/g, '');
     assert.equal(await page(), await page());
   });
 });
@@ -217,6 +232,19 @@ describe('the page in a browser', { skip }, () => {
           assert.deepEqual(errors, [], where);
         }
       }
+      // A4 between margins: no table is cut at the edge of the paper, and those that are folded on the screen stand open
+      await browser.send('Emulation.setDeviceMetricsOverride', { width: 718, height: 900, deviceScaleFactor: 1, mobile: false });
+      await browser.send('Emulation.setEmulatedMedia', { media: 'print', features: [] });
+      await browser.open(url);
+      const printed = await browser.evaluate(`(() => {
+        const cut = [...document.querySelectorAll('table')].filter((table) => table.scrollWidth > table.parentElement.clientWidth);
+        const students = [...document.querySelectorAll('summary')].find(({ textContent }) => textContent === 'Each student by itself');
+        return { cut: cut.map((table) => table.parentElement.ariaLabel), isOpen: students.parentElement.querySelector('table').checkVisibility() };
+      })()`);
+      const { cut, isOpen } = printed as { cut: string[]; isOpen: boolean };
+      assert.deepEqual(cut, [], `${name}, printed`);
+      assert.ok(isOpen, `${name}, printed: a folded table stays folded`);
+      await browser.send('Emulation.setEmulatedMedia', { media: '', features: [] });
     });
   }
 

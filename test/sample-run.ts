@@ -98,7 +98,10 @@ export const writeSampleRun = async (folder: string, options: SampleRunOptions =
   });
   await run.openTest('evaluation of all arms');
   const stages = new Map<string, SampleStage>();
-  for (const source of sources) stages.set(stageNames.collect(source), { facts: { keptCount: 250, failedCount: 6, rejectedCount: 0 } });
+  for (const source of sources) {
+    const cost = source === 'teacher' ? { promptTokenCount: 20_000, completionTokenCount: 9_000, costUsd: 0.0042 } : {};
+    stages.set(stageNames.collect(source), { facts: { keptCount: 250, failedCount: 6, rejectedCount: 0, ...cost } });
+  }
   for (const subject of subjects) await writeSubject(run, subject, options, stages);
   await run.update((manifest) => withStages(manifest, stages, now().toISOString()));
   return run;

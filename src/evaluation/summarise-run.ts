@@ -195,6 +195,9 @@ const collectionFacts = z.object({
   keptCount: z.int().nonnegative().catch(0),
   failedCount: z.int().nonnegative().catch(0),
   rejectedCount: z.int().nonnegative().catch(0),
+  promptTokenCount: z.int().nonnegative().exactOptional(),
+  completionTokenCount: z.int().nonnegative().exactOptional(),
+  costUsd: z.number().nonnegative().exactOptional(),
 });
 
 const yieldFacts = z.object({

@@ -155,4 +155,9 @@ export interface SummaryCollection {
   readonly rightCount?: number;
   /** Questions with an answer that is learnt from. */
   readonly answeredQuestionCount?: number;
+  /** Tokens as the teacher counted them; absent where nobody was asked. */
+  readonly promptTokenCount?: number;
+  readonly completionTokenCount?: number;
+  /** At the prices of the time, where they were known. */
+  readonly costUsd?: number;
 }

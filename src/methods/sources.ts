@@ -82,7 +82,9 @@ export const collectSource = async (
       const answers = await readResponses(folder, { keys, statuses: ['kept', 'failed'] });
       const usage = answers.reduce<Usage | undefined>((sum, response) => addUsage(sum, response.usage), undefined);
       const tokens = usage && { promptTokenCount: usage.promptTokens, completionTokenCount: usage.completionTokens };
-      return { files: [folder], facts: { keys: [...keys], keptCount, failedCount, rejectedCount: 0, ...tokens } };
+      const prices = answers.flatMap(({ costUsd }) => costUsd ?? []);
+      const cost = prices.length > 0 && { costUsd: prices.reduce((sum, price) => sum + price, 0) };
+      return { files: [folder], facts: { keys: [...keys], keptCount, failedCount, rejectedCount: 0, ...tokens, ...cost } };
     } finally {
       if (arm.kind === 'recorded') await teacher.release();
     }

@@ -1,6 +1,11 @@
 import type { Html } from './html.ts';
 import { html, trusted } from './html.ts';
 
+declare module 'vega' {
+  /** Exported, and left out of vega's types: how wide a text is drawn. */
+  export const textMetrics: { width: (item: { readonly fontSize?: number }, text: unknown) => number };
+}
+
 /** A chart for a width in pixels, as a vega-lite specification. */
 export interface Chart {
   /** What the chart shows, for those who do not see it; the numbers stand in a table beside it. */
@@ -29,6 +34,7 @@ export const renderChart = async (chart: Chart): Promise<Html> => {
 const drawSvg = async (specification: object): Promise<string> => {
   const [vega, vegaLite] = await Promise.all([import('vega'), import('vega-lite')]);
   const { spec } = vegaLite.compile(specification as Parameters<typeof vegaLite.compile>[0]);
+  vega.textMetrics.width = textWidth;
   const view = new vega.View(vega.parse(spec), { renderer: 'none' });
   try {
     return await view.toSVG();
@@ -36,6 +42,10 @@ const drawSvg = async (specification: object): Promise<string> => {
     view.finalize();
   }
 };
+
+/** Without a canvas vega takes every character for 0.8 of the font's size, and so cuts labels that have room: system-ui's come to 0.55. */
+const textWidth = ({ fontSize = 12 }: { readonly fontSize?: number }, text: unknown): number =>
+  0.6 * fontSize * [...String(text ?? '')].length;
 
 /** One image with one description: the roles that vega gives to every axis and mark would be read out one by one. */
 const labelled = (svg: string, description: string): string =>
@@ -58,7 +68,7 @@ const chartStyle = (isNarrow: boolean) => ({
     gridColor: 'var(--line)',
     domainColor: 'var(--line)',
     tickColor: 'var(--line)',
-    labelLimit: isNarrow ? 118 : 190,
+    labelLimit: isNarrow ? 130 : 190,
     tickCount: isNarrow ? 3 : 6,
   },
   legend: {
@@ -72,6 +82,7 @@ const chartStyle = (isNarrow: boolean) => ({
     columns: isNarrow ? 2 : 4,
     symbolStrokeWidth: 2,
   },
+  header: { labelColor: 'var(--ink)', labelFontSize: 12, labelAnchor: 'start', titleColor: 'var(--ink)' },
   title: { color: 'var(--ink)', fontSize: 13, fontWeight: 'normal', anchor: 'start' },
   mark: { color: 'var(--c0)' },
   rule: { color: 'var(--c0)' },

@@ -1,7 +1,23 @@
 import { differenceText, measureUnits, percent } from '../evaluation/number-text.ts';
 import type { RunSummary, SummaryComparison } from '../evaluation/summary.ts';
-import { type Chart, seriesScales } from './chart.ts';
+import { type Chart, seriesColours } from './chart.ts';
 import type { AnswerLengths, TrainingCurve } from './page-data.ts';
+
+/** Long names lose their middle: those of one family differ at their ends. */
+const nameLabels = (length: number): object => {
+  const half = Math.floor(length / 2);
+  const labelExpr = `length(datum.label) <= ${length} ? datum.label : slice(datum.label, 0, ${half - 1}) + '…' + slice(datum.label, -${half})`;
+  return { labelExpr, labelLimit: 0 };
+};
+
+/** Names along the left side. */
+const names = (field: string, isNarrow: boolean): object => ({
+  field,
+  type: 'nominal',
+  title: null,
+  sort: null,
+  axis: { grid: true, ticks: false, domain: false, ...nameLabels(isNarrow ? 18 : 26) },
+});
 
 /** Per cent right with intervals, by group, strict and flexible beside each other. */
 export const accuracyChart = ({ groups }: RunSummary): Chart => {
@@ -15,11 +31,11 @@ export const accuracyChart = ({ groups }: RunSummary): Chart => {
     })),
   );
   const scale = { domain: ['strict', 'flexible'], range: ['var(--c0)', 'var(--c1)'] };
-  const y = { field: 'label', type: 'nominal', title: null, sort: null, axis: { grid: true, ticks: false, domain: false } };
-  const shared = { y, yOffset: { field: 'score', sort: scale.domain }, color: { field: 'score', type: 'nominal', scale, title: null } };
+  const marks = { yOffset: { field: 'score', sort: scale.domain }, color: { field: 'score', type: 'nominal', scale, title: null } };
+  const sharedOf = (isNarrow: boolean) => ({ y: names('label', isNarrow), ...marks });
   return {
     description: `Per cent of test questions right, with 95 % intervals: ${groups.map(({ label, strict, flexible }) => `${label} ${percent(strict.mean)} strict, ${percent(flexible.mean)} flexible`).join('; ')}.`,
-    specification: (width) => ({
+    specification: (width, isNarrow) => ({
       width,
       height: { step: 15 },
       data: { values },
@@ -27,7 +43,7 @@ export const accuracyChart = ({ groups }: RunSummary): Chart => {
         {
           mark: { type: 'rule', strokeWidth: 2 },
           encoding: {
-            ...shared,
+            ...sharedOf(isNarrow),
             x: { field: 'low', type: 'quantitative', title: 'right, %', scale: { zero: true } },
             x2: { field: 'high' },
           },
@@ -35,7 +51,7 @@ export const accuracyChart = ({ groups }: RunSummary): Chart => {
         {
           mark: { type: 'point', filled: true, size: 60, opacity: 1 },
           encoding: {
-            ...shared,
+            ...sharedOf(isNarrow),
             x: { field: 'mean', type: 'quantitative' },
             shape: { field: 'score', scale: { domain: scale.domain, range: ['circle', 'diamond'] }, title: null },
           },
@@ -57,7 +73,6 @@ export const differenceChart = (comparisons: readonly SummaryComparison[], basel
     low: scale * comparison.interval.low,
     high: scale * comparison.interval.high,
   }));
-  const y = { field: 'label', type: 'nominal', title: null, sort: null, axis: { grid: true, ticks: false, domain: false } };
   const kinds = { domain: ['planned', 'exploratory'], range: ['var(--c0)', 'var(--muted)'] };
   const color = { field: 'kind', type: 'nominal', scale: kinds, title: null };
   const description = comparisons.map(
@@ -66,7 +81,7 @@ export const differenceChart = (comparisons: readonly SummaryComparison[], basel
   );
   return {
     description: `Differences to ${baseline} in ${measureUnits[first.measure].noun}, ${unit}, with 95 % intervals: ${description.join('; ')}.`,
-    specification: (width) => ({
+    specification: (width, isNarrow) => ({
       width,
       height: { step: 26 },
       data: { values },
@@ -79,7 +94,7 @@ export const differenceChart = (comparisons: readonly SummaryComparison[], basel
         {
           mark: { type: 'rule', strokeWidth: 2 },
           encoding: {
-            y,
+            y: names('label', isNarrow),
             color,
             x: { field: 'low', type: 'quantitative', title: `difference to ${baseline}, ${unit}` },
             x2: { field: 'high' },
@@ -87,48 +102,59 @@ export const differenceChart = (comparisons: readonly SummaryComparison[], basel
         },
         {
           mark: { type: 'point', filled: true, size: 60, opacity: 1 },
-          encoding: { y, color, x: { field: 'difference', type: 'quantitative' } },
+          encoding: { y: names('label', isNarrow), color, x: { field: 'difference', type: 'quantitative' } },
         },
       ],
     }),
   };
 };
 
-/** Loss of each student over its steps: on the rows it was trained on, and on the development rows. */
+/** Panels beside each other: on a phone text of more could not be read. */
+const panelsPerRow = (isNarrow: boolean): number => (isNarrow ? 1 : 3);
+
+/** Loss of each student over its steps, on the rows it was trained on and on the development rows: a panel an arm, a line a seed. */
 export const trainingChart = (curves: readonly TrainingCurve[]): Chart | undefined => {
   if (curves.length === 0) return undefined;
   const labels = [...new Set(curves.map(({ label }) => label))];
-  const { colour, dash } = seriesScales(labels);
-  const panel = (name: string, values: readonly object[], width: number) => ({
-    title: name,
-    width,
-    height: 180,
-    data: { values },
-    mark: { type: 'line', strokeWidth: 1.5, opacity: 0.9 },
-    encoding: {
-      x: { field: 'step', type: 'quantitative', title: 'optimiser step' },
-      y: { field: 'loss', type: 'quantitative', title: 'nats per token', scale: { zero: false } },
-      color: { field: 'label', type: 'nominal', scale: colour, sort: labels, title: null },
-      strokeDash: { field: 'label', type: 'nominal', scale: dash, sort: labels, title: null },
-      detail: { field: 'student', type: 'nominal' },
-    },
-  });
-  const flatten = (of: (curve: TrainingCurve) => TrainingCurve['training']) =>
-    curves.flatMap((curve) => of(curve).map(({ step, loss }) => ({ step, loss, label: curve.label, student: curve.name })));
-  const training = flatten((curve) => curve.training);
-  const development = flatten((curve) => curve.development);
-  const last = curves.map(({ name, training: points, development: held }) => {
-    const end = held.at(-1) ?? points.at(-1);
+  const hasDevelopment = curves.some(({ development }) => development.length > 0);
+  const rows = { domain: ['trained on', ...(hasDevelopment ? ['development'] : [])], range: ['var(--c0)', 'var(--c1)'] };
+  const values = curves.flatMap(({ name, label, training, development }) =>
+    [training, development].flatMap((points, index) =>
+      points.map(({ step, loss }) => ({ step, loss, label, line: `${name} ${index}`, rows: rows.domain[index] })),
+    ),
+  );
+  const last = curves.map(({ name, training, development }) => {
+    const end = development.at(-1) ?? training.at(-1);
     return end === undefined ? name : `${name} ends at ${end.loss.toFixed(3)}`;
   });
+  const color = { field: 'rows', type: 'nominal', scale: rows, title: null };
+  const shared = {
+    x: { field: 'step', type: 'quantitative', title: 'optimiser step', axis: { tickCount: 3 } },
+    y: { field: 'loss', type: 'quantitative', title: null, scale: { zero: false }, axis: { tickCount: 4 } },
+    color,
+    detail: { field: 'line', type: 'nominal' },
+  };
   return {
-    description: `Loss over optimiser steps, nats per token, one line a student: ${last.join('; ')}.`,
-    specification: (width) => ({
-      vconcat: [
-        ...(training.length === 0 ? [] : [panel('on the rows trained on', training, width)]),
-        ...(development.length === 0 ? [] : [panel('on the development rows', development, width)]),
-      ],
-      resolve: { scale: { color: 'shared', strokeDash: 'shared' } },
+    description: `Loss over optimiser steps, nats per token, a panel an arm and a line a seed: ${last.join('; ')}.`,
+    specification: (width, isNarrow) => ({
+      data: { values },
+      facet: { field: 'label', type: 'nominal', title: null, sort: labels, header: nameLabels(24) },
+      columns: panelsPerRow(isNarrow),
+      spacing: { row: 14, column: 8 },
+      // The panel of shuffled answers would flatten all others.
+      resolve: { scale: { y: 'independent' } },
+      spec: {
+        width: width / panelsPerRow(isNarrow),
+        height: 90,
+        layer: [
+          { mark: { type: 'line', strokeWidth: 1.25, opacity: 0.9 }, encoding: shared },
+          {
+            transform: [{ filter: "datum.rows === 'development'" }],
+            mark: { type: 'point', filled: true, size: 14, opacity: 1 },
+            encoding: shared,
+          },
+        ],
+      },
     }),
   };
 };
@@ -136,10 +162,9 @@ export const trainingChart = (curves: readonly TrainingCurve[]): Chart | undefin
 /** How long answers are: median, middle half, and nine tenths of them. */
 export const lengthChart = (lengths: readonly AnswerLengths[]): Chart | undefined => {
   if (lengths.length === 0) return undefined;
-  const y = { field: 'label', type: 'nominal', title: null, sort: null, axis: { grid: true, ticks: false, domain: false } };
   return {
     description: `Tokens of an answer: ${lengths.map(({ label, median, low, high }) => `${label} median ${median}, nine tenths between ${low} and ${high}`).join('; ')}.`,
-    specification: (width) => ({
+    specification: (width, isNarrow) => ({
       width,
       height: { step: 22 },
       data: { values: lengths },
@@ -147,19 +172,39 @@ export const lengthChart = (lengths: readonly AnswerLengths[]): Chart | undefine
         {
           mark: { type: 'rule' },
           encoding: {
-            y,
+            y: names('label', isNarrow),
             x: { field: 'low', type: 'quantitative', title: 'tokens of an answer', scale: { zero: true } },
             x2: { field: 'high' },
           },
         },
-        { mark: { type: 'rule', strokeWidth: 7 }, encoding: { y, x: { field: 'lower', type: 'quantitative' }, x2: { field: 'upper' } } },
+        {
+          mark: { type: 'rule', strokeWidth: 7 },
+          encoding: { y: names('label', isNarrow), x: { field: 'lower', type: 'quantitative' }, x2: { field: 'upper' } },
+        },
         {
           mark: { type: 'point', filled: true, shape: 'diamond', size: 70, color: 'var(--ink)', opacity: 1 },
-          encoding: { y, x: { field: 'median', type: 'quantitative' } },
+          encoding: { y: names('label', isNarrow), x: { field: 'median', type: 'quantitative' } },
         },
       ],
     }),
   };
+};
+
+/** What the teacher read and wrote for the answers of each source. */
+export const costChart = ({ collections }: RunSummary): Chart | undefined => {
+  const kinds = ['prompts', 'answers'];
+  const asked = collections.filter(
+    ({ promptTokenCount, completionTokenCount }) => (promptTokenCount ?? 0) + (completionTokenCount ?? 0) > 0,
+  );
+  if (asked.length === 0) return undefined;
+  const values = asked.flatMap(({ source, promptTokenCount = 0, completionTokenCount = 0 }) =>
+    [promptTokenCount, completionTokenCount].map((count, index) => ({ source, kind: kinds[index], order: index, count })),
+  );
+  const costs = asked.map(
+    ({ source, promptTokenCount, completionTokenCount, costUsd }) =>
+      `${source} ${promptTokenCount ?? 0} of prompts and ${completionTokenCount ?? 0} of answers${costUsd === undefined ? '' : `, ${costUsd.toFixed(4)} USD`}`,
+  );
+  return barChart(values, kinds, 'tokens', `Tokens that the teacher read and wrote: ${costs.join('; ')}.`);
 };
 
 /** What became of the answers that were collected. */
@@ -169,19 +214,25 @@ export const collectionChart = ({ collections }: RunSummary): Chart | undefined 
     [keptCount, failedCount, rejectedCount].map((count, index) => ({ source, kind: kinds[index], order: index, count })),
   );
   if (values.length === 0) return undefined;
-  return {
-    description: `Collected training answers: ${collections.map(({ source, keptCount, failedCount, rejectedCount }) => `${source} ${keptCount} kept, ${failedCount} failed, ${rejectedCount} rejected`).join('; ')}.`,
-    specification: (width) => ({
-      width,
-      height: { step: 22 },
-      data: { values },
-      mark: { type: 'bar', height: { band: 0.7 } },
-      encoding: {
-        y: { field: 'source', type: 'nominal', title: null, sort: null, axis: { ticks: false, domain: false } },
-        x: { field: 'count', type: 'quantitative', title: 'answers' },
-        color: { field: 'kind', type: 'nominal', title: null, scale: { domain: kinds, range: ['var(--c0)', 'var(--c1)', 'var(--c2)'] } },
-        order: { field: 'order' },
-      },
-    }),
-  };
+  const became = collections.map(
+    ({ source, keptCount, failedCount, rejectedCount }) => `${source} ${keptCount} kept, ${failedCount} failed, ${rejectedCount} rejected`,
+  );
+  return barChart(values, kinds, 'answers', `Collected training answers: ${became.join('; ')}.`);
 };
+
+/** A bar a source, of parts one after the other. */
+const barChart = (values: readonly object[], kinds: readonly string[], unit: string, description: string): Chart => ({
+  description,
+  specification: (width, isNarrow) => ({
+    width,
+    height: { step: 22 },
+    data: { values },
+    mark: { type: 'bar', height: { band: 0.7 } },
+    encoding: {
+      y: names('source', isNarrow),
+      x: { field: 'count', type: 'quantitative', title: unit },
+      color: { field: 'kind', type: 'nominal', title: null, scale: { domain: kinds, range: seriesColours.slice(0, kinds.length) } },
+      order: { field: 'order' },
+    },
+  }),
+});

@@ -26,7 +26,7 @@ export const pageStyle = `
 }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--page); color: var(--ink); font: 16px/1.55 system-ui, sans-serif; }
-main, header, footer { max-width: 60rem; margin: 0 auto; padding: 0 1.25rem; }
+main, header, footer { max-width: 68rem; margin: 0 auto; padding: 0 1.25rem; }
 header { padding-top: 2.5rem; }
 h1 { font-size: 1.45rem; line-height: 1.4; font-weight: 600; margin: .4rem 0 1rem; text-wrap: pretty; }
 h2 { font-size: 1.2rem; margin: 2.75rem 0 .5rem; padding-top: .75rem; border-top: 1px solid var(--line); }
@@ -65,5 +65,17 @@ pre { background: var(--raised); border: 1px solid var(--line); padding: .75rem;
 form { font-size: .9rem; background: var(--raised); border: 1px solid var(--line); padding: .6rem .75rem; margin: .75rem 0; }
 form label { display: inline-block; margin-right: 1rem; max-width: 100%; }
 select { font: inherit; max-width: min(14rem, 100%); }
+@media print {
+  body { font-size: 11pt; }
+  .wide { display: block; } .narrow { display: none; }
+  .scroll { overflow: visible; }
+  table { font-size: 7.5pt; }
+  th, td { white-space: normal; padding-right: .5rem; overflow-wrap: anywhere; }
+  pre { white-space: pre-wrap; }
+  h2, h3, figure, tr { break-inside: avoid; break-after: auto; }
+  h2, h3 { break-after: avoid; }
+  /* Paper cannot be clicked: tables stand open; texts of questions and hashes of files stay where they are folded. */
+  details:not(.question, .files)::details-content { content-visibility: visible; display: block; block-size: auto; }
+}
 footer { margin-top: 3rem; padding-bottom: 2rem; }
 `;

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { describeCheck, isSound } from '../evaluation/check-run.ts';
 import { measureUnits } from '../evaluation/number-text.ts';
 import { type Chart, renderChart } from './chart.ts';
-import { accuracyChart, collectionChart, differenceChart, lengthChart, trainingChart } from './charts.ts';
+import { accuracyChart, collectionChart, costChart, differenceChart, lengthChart, trainingChart } from './charts.ts';
 import { type Html, html, trusted } from './html.ts';
 import { methodsParagraph } from './methods-paragraph.ts';
 import type { PageData } from './page-data.ts';
@@ -48,7 +48,7 @@ export const renderPage = async (data: PageData, { withoutText = false }: PageOp
 <body>
 <header>
 <p class="name">${summary.name} · ${summary.protocol.task} · ${summary.questionCount} test questions</p>
-<h1>${summary.headline}</h1>
+<h1>${unbroken(summary.headline)}</h1>
 ${summary.protocol.note === undefined ? html`` : html`<p dir="auto">${summary.protocol.note}</p>`}
 ${noticesOf(data)}
 <nav aria-label="Contents">${parts.map(({ id, heading }) => html`<a href="#${id}">${heading}</a> `)}</nav>
@@ -63,6 +63,13 @@ ${parts.map(({ id, heading, content }) => html`<section id="${id}"><h2>${heading
 `;
   return page.html;
 };
+
+/** No line ends within a number and what belongs to it: `p < 0.001`, `95 % interval`, `+4.2 points`. */
+const unbroken = (text: string): string =>
+  text
+    .replaceAll('p-values', 'p\u2011values')
+    .replace(/p [<=] \d/g, (found) => found.replaceAll(' ', '\u00a0'))
+    .replace(/(\d) (?=%|points|seeds|questions|nats)/g, '$1\u00a0');
 
 interface Part {
   readonly id: string;
@@ -87,7 +94,10 @@ const noticesOf = ({ summary, check }: PageData): Html => {
 
 const accuracyPart = async ({ summary }: PageData, sections: Sections): Promise<Part | undefined> => {
   if (summary.groups.length === 0) return undefined;
-  const content = html`${await drawn(accuracyChart(summary))}${sectionBody(sections.get('Accuracy'))}${folded('Each student by itself', sections)}`;
+  const section = sections.get('Accuracy');
+  // The protocol's note stands at the top of the page already.
+  const accuracy = section && { ...section, notes: section.notes.filter((note) => note !== summary.protocol.note) };
+  const content = html`${await drawn(accuracyChart(summary))}${sectionBody(accuracy)}${folded('Each student by itself', sections)}`;
   return { id: 'accuracy', heading: 'Accuracy', content };
 };
 
@@ -120,7 +130,7 @@ const trainingPart = async ({ curves }: PageData, sections: Sections): Promise<P
       ...[training.at(0), training.at(-1), development.at(0), development.at(-1)].map((point) => point?.loss.toFixed(3) ?? '–'),
     ]),
   };
-  const content = html`<p class="note">Nats per token; long curves are averaged over neighbouring steps.</p>${await drawn(chart)}<details><summary>As a table</summary>${tableOf(table, 'Training')}</details>${folded('What was chosen', sections)}`;
+  const content = html`<p class="note">Nats per token, a panel an arm, each with its own scale, and a line a seed; long curves are averaged over neighbouring steps.</p>${await drawn(chart)}<details><summary>As a table</summary>${tableOf(table, 'Training')}</details>${folded('What was chosen', sections)}`;
   return { id: 'training', heading: 'Training', content };
 };
 
@@ -144,7 +154,7 @@ const collectionPart = async ({ summary }: PageData, sections: Sections): Promis
   return {
     id: 'collection',
     heading: 'Training answers',
-    content: html`${await drawn(chart)}${sectionBody(sections.get('Training answers'))}`,
+    content: html`${await drawn(chart)}${await drawn(costChart(summary))}${sectionBody(sections.get('Training answers'))}`,
   };
 };
 
@@ -179,7 +189,7 @@ const runPart = (data: PageData, sections: Sections, withoutText: boolean): Part
 <h3>Methods, to paste</h3><p>${text}</p><ol>${references.map((reference) => html`<li>${reference}</li>`)}</ol>
 ${withoutText ? html`` : html`<details><summary>The config as given</summary><pre>${data.configText}</pre></details>`}
 <details><summary>Stages and their times</summary>${tableOf(times, 'Stages')}</details>
-<details><summary>Files and their hashes</summary>${tableOf(files, 'Files')}</details>`;
+<details class="files"><summary>Files and their hashes</summary>${tableOf(files, 'Files')}</details>`;
   return { id: 'run', heading: 'What was run', content };
 };
 

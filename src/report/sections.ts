@@ -1,6 +1,15 @@
 import { detectableText, differenceRange, differenceText, measureUnits, percent, pValueText } from '../evaluation/number-text.ts';
 import type { Interval } from '../evaluation/proportion.ts';
-import type { GroupMean, RunSummary, Share, SummaryComparison, SummaryGroup, SummaryRow, SummarySearch } from '../evaluation/summary.ts';
+import type {
+  GroupMean,
+  RunSummary,
+  Share,
+  SummaryCollection,
+  SummaryComparison,
+  SummaryGroup,
+  SummaryRow,
+  SummarySearch,
+} from '../evaluation/summary.ts';
 
 /** One part of a report, in a form that terminal, Markdown and page render alike. */
 export interface ReportSection {
@@ -220,36 +229,45 @@ const candidateRow = (search: SummarySearch, candidate: SummarySearch['candidate
   ];
 };
 
-const collectionSection = ({ collections, groups }: RunSummary): ReportSection => ({
-  heading: 'Training answers',
-  notes: [
-    'trained tokens: tokens that the loss was taken over, all epochs and seeds of the source together.',
-    ...(collections.some(({ rightCount }) => rightCount !== undefined)
-      ? [
-          'right: of the usable answers, by verification; rejected: usable, but not chosen, reciting an evaluation question, or a duplicate.',
-        ]
-      : []),
-  ],
-  table: {
-    columns: [
-      left('source'),
-      right('right'),
-      right('kept'),
-      right('questions'),
-      right('failed'),
-      right('rejected'),
-      right('trained tokens'),
-    ],
-    rows: collections.map(({ source, keptCount, failedCount, rejectedCount, rightCount, answeredQuestionCount }) => {
+const collectionSection = ({ collections, groups }: RunSummary): ReportSection => {
+  const cells: Readonly<Record<string, (collection: SummaryCollection) => string>> = {
+    right: ({ rightCount, keptCount, rejectedCount }) => (rightCount === undefined ? none : `${rightCount}/${keptCount + rejectedCount}`),
+    kept: ({ keptCount }) => countCell(keptCount),
+    questions: ({ answeredQuestionCount }) => countCell(answeredQuestionCount),
+    failed: ({ failedCount }) => countCell(failedCount),
+    rejected: ({ rejectedCount }) => countCell(rejectedCount),
+    prompts: ({ promptTokenCount }) => countCell(promptTokenCount),
+    answers: ({ completionTokenCount }) => countCell(completionTokenCount),
+    USD: ({ costUsd }) => (costUsd === undefined ? none : costUsd.toFixed(costUsd < 1 ? 4 : 2)),
+    'trained tokens': ({ source }) => {
       const tokens = groups.flatMap((group) => (group.source === source ? (group.trainedTokenCount ?? []) : []));
-      const sum = tokens.reduce((total, tokenCount) => total + tokenCount, 0);
-      const rightText = rightCount === undefined ? none : `${rightCount}/${keptCount + rejectedCount}`;
-      const questions = answeredQuestionCount === undefined ? none : String(answeredQuestionCount);
-      const counts = [String(keptCount), questions, String(failedCount), String(rejectedCount)];
-      return [source, rightText, ...counts, tokens.length === 0 ? none : String(sum)];
-    }),
-  },
-});
+      return tokens.length === 0 ? none : countCell(tokens.reduce((sum, tokenCount) => sum + tokenCount, 0));
+    },
+  };
+  // A column that says nothing takes room from those that do.
+  const shown = Object.entries(cells).filter(([, cell]) => collections.some((collection) => cell(collection) !== none));
+  const isShown = (name: string): boolean => shown.some(([other]) => other === name);
+  return {
+    heading: 'Training answers',
+    notes: [
+      'trained tokens: tokens that the loss was taken over, all epochs and seeds of the source together.',
+      ...(isShown('prompts')
+        ? [`prompts, answers: tokens that the teacher read and wrote for them${isShown('USD') ? '; USD: at the prices of the time' : ''}.`]
+        : []),
+      ...(isShown('right')
+        ? [
+            'right: of the usable answers, by verification; rejected: usable, but not chosen, reciting an evaluation question, or a duplicate.',
+          ]
+        : []),
+    ],
+    table: {
+      columns: [left('source'), ...shown.map(([name]) => right(name))],
+      rows: collections.map((collection) => [collection.source, ...shown.map(([, cell]) => cell(collection))]),
+    },
+  };
+};
+
+const countCell = (count: number | undefined): string => (count === undefined ? none : String(count));
 
 const runSection = ({ name, createdAt, configHash, sessions, testOpenings }: RunSummary): ReportSection => {
   const last = sessions.at(-1);

@@ -27,6 +27,8 @@ export interface CollectFacts {
   readonly rejectedCount: number;
   readonly promptTokenCount?: number;
   readonly completionTokenCount?: number;
+  /** Where prices are known. */
+  readonly costUsd?: number;
 }
 
 /** What `report` reads of a train stage's facts. */
