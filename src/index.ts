@@ -11,6 +11,10 @@ export { type ConfigSurroundings, type ParsedConfig, parseRunConfig, parseTrainC
 export { ConfigError, type ConfigProblem } from './config/problem.ts';
 export type { RunConfig } from './config/run-config.ts';
 export type { TrainConfig } from './config/train-config.ts';
+// Data
+export type { DataRow } from './data/data-row.ts';
+export type { DataAccess } from './data/open-data.ts';
+export { type ReadRowsOptions, readRows } from './data/read-rows.ts';
 // Engines and models
 export { createEngine } from './engines/create-engine.ts';
 export type * from './engines/engine.ts';
@@ -63,6 +67,7 @@ export {
   meanLogLikelihood,
   summariseAnswers,
 } from './methods/evaluate-model.ts';
+export { type ExportedArm, type ExportResponsesOptions, exportResponses } from './methods/export-responses.ts';
 export { type Completion, type GenerateOptions, type GenerateReport, generate } from './methods/generate.ts';
 export { type LocalModel, type LocalModelOptions, openLocalModel } from './methods/local-model.ts';
 export { type RunOptions, runResponsePriming } from './methods/response-priming.ts';

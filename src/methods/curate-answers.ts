@@ -58,8 +58,11 @@ export const curateAnswers = async (
   const rows = arms.flatMap(({ name, kept }) => kept.map((response) => rowOf(name, response)));
   const curation = curate(rows, options.evaluation, settings, ({ group }) => group);
   await record(arms, curation, rows, options);
-  return new Map(arms.map(({ name, kept }) => [name, kept.filter((response) => !curation.dropped.has(rowOf(name, response).id))]));
+  return new Map(arms.map((arm) => [arm.name, learntFrom(arm, curation)]));
 };
+
+const learntFrom = ({ name, kept }: CuratedArm, { dropped }: Curation): readonly Response[] =>
+  kept.filter((response) => !dropped.has(rowOf(name, response).id));
 
 const byTask = verifyByTask('strict') as (response: Response) => Verification;
 
@@ -143,17 +146,15 @@ const record = async (
     const leftFiles = await writeLines(join(run.paths.curation, 'left-out.jsonl'), left);
     const yields = arms.map((arm) => yieldFacts(arm, curation, config.arms));
     for (const { text } of yields) if (text !== '') surroundings.say?.(text);
-    return { files: [...files, ...leftFiles], facts: { arms: yields.map(({ facts }) => facts) } };
+    const keys = arms.map((arm) => [arm.name, learntFrom(arm, curation).map(({ requestKey }) => requestKey)] as const);
+    return { files: [...files, ...leftFiles], facts: { arms: yields.map(({ facts }) => facts), keys: Object.fromEntries(keys) } };
   });
 };
 
-const yieldFacts = (
-  { name, answers, kept, rejected, verificationOf }: CuratedArm,
-  { overlaps, duplicates, dropped }: Curation,
-  arms: readonly ArmConfig[],
-): { readonly facts: Json; readonly text: string } => {
-  const last = kept.filter((response) => !dropped.has(rowOf(name, response).id));
-  const { source, ...counts } = yieldOf(name, answers, last, verificationOf);
+const yieldFacts = (arm: CuratedArm, curation: Curation, arms: readonly ArmConfig[]): { readonly facts: Json; readonly text: string } => {
+  const { name, answers, kept, rejected, verificationOf } = arm;
+  const { overlaps, duplicates, dropped } = curation;
+  const { source, ...counts } = yieldOf(name, answers, learntFrom(arm, curation), verificationOf);
   const ids = new Set(kept.map((response) => rowOf(name, response).id));
   const reasons = countBy(rejected.map(({ reason = 'rejected' }) => reason));
   const isOf = ({ id }: { readonly id: string }): boolean => ids.has(id) && dropped.has(id);

@@ -19,13 +19,20 @@ export interface RunOptions {
   readonly configText: string;
   /** The same with every default filled in and paths as written: decides whether the folder holds this very run. */
   readonly resolvedConfig: Json;
+  /** The folder that the config's paths start from. */
+  readonly configFolder?: string;
   readonly folder: string;
 }
 
 /** What a run's folder is begun with: the config, what it is measured by, and the stages that it asks for. */
-export const runBeginning = ({ config, configText, resolvedConfig }: RunOptions, task: Task, { versions }: Surroundings): RunBeginning => ({
+export const runBeginning = (
+  { config, configText, resolvedConfig, configFolder }: RunOptions,
+  task: Task,
+  { versions }: Surroundings,
+): RunBeginning => ({
   configText,
   resolvedConfig,
+  ...(configFolder !== undefined && { configFolder }),
   // A budget that was reached is raised, a limit lowered, a folder moved, a row beside the arms added: no answer depends on them.
   mayAppear: ['curation', 'collection.keep', 'collection.verify'],
   mayChange: [

@@ -105,7 +105,8 @@ export const train = async (configFile: string, options: StageOptions = {}): Pro
 const runOptions = (configFile: string, options: StageOptions): RunOptions => {
   const { config, recorded, text } = readConfig(parseRunConfig, configFile, options);
   const folder = config.output ?? resolve(workingFolderOf(options), 'runs', config.name);
-  return { config, configText: text, resolvedConfig: recorded, folder };
+  const configFolder = dirname(resolve(workingFolderOf(options), configFile));
+  return { config, configText: text, resolvedConfig: recorded, configFolder, folder };
 };
 
 /** The surroundings of a stage in this process. */

@@ -56,6 +56,8 @@ const manifestSchema = z.strictObject({
   formatVersion: z.literal(runFormatVersion),
   name: z.string(),
   createdAt: time,
+  /** The folder that the config's paths start from, relative to the run's: both may move together. */
+  configFolder: z.string().exactOptional(),
   /** SHA-256 of config.resolved.json's canonical form. */
   configHash: sha256,
   protocol: protocolSchema,

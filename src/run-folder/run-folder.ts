@@ -1,5 +1,5 @@
 import { readdir, readFile } from 'node:fs/promises';
-import { basename, dirname, join, resolve } from 'node:path';
+import { basename, dirname, join, relative, resolve } from 'node:path';
 import { messageOf, nearestName, UserError } from '../base/errors.ts';
 import { hasCode, makeFolder, writeFileAtomic, writeJsonAtomic } from '../base/folders.ts';
 import { configDifferences, describeDifferences, hashOf } from './compare-configs.ts';
@@ -56,6 +56,8 @@ export interface RunBeginning {
   readonly mayChange?: readonly string[];
   /** Paths that earlier versions did not write down: a run of theirs goes on with what they are now. */
   readonly mayAppear?: readonly string[];
+  /** The folder that the config's paths start from. */
+  readonly configFolder?: string;
   readonly protocol: Protocol;
   /** Names of the stages (`stageNames`) that the config asks for, so that a report of an unfinished run can say what is missing. */
   readonly plannedStages?: readonly string[];
@@ -81,10 +83,11 @@ export const createRun = async (folder: string, beginning: RunBeginning): Promis
   const now = beginning.now ?? (() => new Date());
   const run = runFolderAt(resolve(folder), now);
   const session = { startedAt: now().toISOString(), versions: beginning.versions, machine: beginning.machine };
+  const place = beginning.configFolder === undefined ? {} : { configFolder: relative(run.path, beginning.configFolder) };
   if ((await readIfThere(run.paths.manifest)) !== undefined) {
     await checkSameConfig(run, beginning);
     await warnOfOtherCircumstances(run, session.versions, session.machine);
-    await run.update((manifest) => ({ ...manifest, sessions: [...manifest.sessions, session] }));
+    await run.update((manifest) => ({ ...manifest, ...place, sessions: [...manifest.sessions, session] }));
     return run;
   }
   await checkFree(run.path);
@@ -96,6 +99,7 @@ export const createRun = async (folder: string, beginning: RunBeginning): Promis
     formatVersion: runFormatVersion,
     name: run.name,
     createdAt: session.startedAt,
+    ...place,
     configHash: hashOf(beginning.resolvedConfig),
     protocol: beginning.protocol,
     sessions: [session],
