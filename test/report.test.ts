@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { appendFile, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
+import { z } from 'zod';
 import { summariseRun } from '../src/evaluation/summarise-run.ts';
 import type { RunSummary } from '../src/evaluation/summary.ts';
+import { reportJsonSchema, summarySchema } from '../src/evaluation/summary-schema.ts';
 import { renderRuns } from '../src/report/render-runs.ts';
 import { renderJson, renderMarkdown, renderTerminal, tableLines } from '../src/report/render-text.ts';
 import { openingsText } from '../src/report/sections.ts';
@@ -187,6 +190,31 @@ describe('the summary of a run', () => {
     const summary = await summariseRun(run);
     assert.deepEqual(JSON.parse(renderJson(summary)), summary);
     assert.equal(renderJson(await summariseRun(run)), renderJson(summary));
+  });
+});
+
+describe('the JSON Schema of a report', () => {
+  const written: unknown = JSON.parse(readFileSync(join(import.meta.dirname, '..', 'schemas', 'report.schema.json'), 'utf8'));
+  const asWritten = (summary: RunSummary): unknown => JSON.parse(renderJson(summary));
+
+  it('is the one that the code has', () => {
+    assert.deepEqual(written, JSON.parse(JSON.stringify(reportJsonSchema())), 'out of date: run `npm run schemas`');
+  });
+
+  it('fits reports: finished, of one seed, failed, empty; a number that is no share or a key that nobody knows does not', async (t) => {
+    const schema = z.fromJSONSchema(written as Parameters<typeof z.fromJSONSchema>[0]);
+    for (const options of [{}, { seedCount: 1 }, { seedCount: 5 }, { failing: 'gold--lora--smollm2--seed-0' }, { questionCount: 1 }]) {
+      const summary = asWritten(await summariseRun(await sampleRun(t, options)));
+      assert.deepEqual(schema.parse(summary), summary);
+      assert.deepEqual(summarySchema.parse(summary), summary);
+    }
+    const run = await sampleRun(t);
+    await run.update((manifest) => ({ ...manifest, stages: {} }));
+    schema.parse(asWritten(await summariseRun(run)));
+    const summary = await summariseRun(await sampleRun(t));
+    assert.ok(!schema.safeParse({ ...summary, questionCount: -1 }).success);
+    assert.ok(!schema.safeParse({ ...summary, another: 1 }).success);
+    assert.ok(!schema.safeParse({ ...summary, rows: [{ ...summary.rows[0], strict: { count: 1 } }] }).success);
   });
 });
 

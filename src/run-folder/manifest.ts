@@ -7,7 +7,7 @@ export const runFormatVersion = 1;
 const time = z.iso.datetime();
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 
-const machineSchema = z.strictObject({
+export const machineSchema = z.strictObject({
   platform: z.string(),
   architecture: z.string(),
   processor: z.string(),
@@ -16,7 +16,7 @@ const machineSchema = z.strictObject({
 });
 
 /** Program or library → version: at least `retort-kd`, `node` and `onnxruntime`. */
-const versionsSchema = z.record(z.string(), z.string());
+export const versionsSchema = z.record(z.string(), z.string());
 
 const jsonSchema = z.json();
 
@@ -34,7 +34,7 @@ const stageSchema = z.strictObject({
   error: z.string().optional(),
 });
 
-const protocolSchema = z.strictObject({
+export const protocolSchema = z.strictObject({
   task: z.string(),
   /** Hash of the task's instruction text, identical in every arm. */
   instruction: z.string(),
