@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { describe, it } from 'node:test';
+import { departures } from '../src/config/departures.ts';
 import { configJsonSchemas } from '../src/config/json-schema.ts';
 import { parseRunConfig, parseTrainConfig } from '../src/config/parse-config.ts';
 import { ConfigError } from '../src/config/problem.ts';
+import { candidatesOf } from '../src/methods/candidates.ts';
+import { choicesOf, methodsOf } from '../src/methods/run-plan.ts';
 
 const folder = resolve('/configs');
 const surroundings = {
@@ -219,6 +222,42 @@ const mistakes: readonly (readonly [from: string, to: string, problem: RegExp])[
   ['name: trial', 'name: trial\nname: again', /^trial\.yaml:2: config: not YAML: Map keys must be unique/],
   ['arms: [', 'arms: [[', /^trial\.yaml:\d+: config: not YAML: /],
 ];
+
+describe('the examples', () => {
+  const root = join(import.meta.dirname, '..');
+  const names = readdirSync(join(root, 'examples')).filter((name) => name.endsWith('.yaml'));
+  for (const name of names) {
+    it(`${name} is a config`, () => {
+      const text = readFileSync(join(root, 'examples', name), 'utf8');
+      const environment = { RETORT_DATA: '/data', RETORT_MODELS: '/models' };
+      parseRunConfig({ text, file: name }, { folder: join(root, 'examples'), environment, isThere: () => true });
+    });
+  }
+
+  it('of the paper: one departs from a sound protocol and says how, the other does not', () => {
+    const paper = (name: string) => {
+      const text = readFileSync(join(root, 'examples', name), 'utf8');
+      const environment = { RETORT_DATA: '/data', RETORT_MODELS: '/models' };
+      return parseRunConfig({ text, file: name }, { folder: join(root, 'examples'), environment, isThere: () => true }).config;
+    };
+    const [published, corrected] = [paper('paper-2412.17846-as-published.yaml'), paper('paper-2412.17846.yaml')];
+    assert.deepEqual([...(published.departures ?? [])].sort(), Object.keys(departures).sort());
+    assert.equal(corrected.departures, undefined);
+    // The numbers that the paper names.
+    const { training, student, seeds, evaluation } = published;
+    assert.deepEqual(training.loss, { name: 'distillation', alpha: 0.609, temperature: 5.94 });
+    assert.deepEqual(training.optimiser, { name: 'sgd', momentum: 0.9, weightDecay: 0.01 });
+    assert.deepEqual([training.learningRate, training.epochs, training.rowsPerStep, seeds.length], [5e-6, 2, 1, 1]);
+    assert.deepEqual([evaluation.maximumTokens, evaluation.temperature, evaluation.topP], [350, 0.6, 0.9]);
+    assert.deepEqual(corrected.student.parameters, student.parameters);
+    assert.ok(corrected.seeds.length >= 5);
+    const [distilled, tuned] = methodsOf(published);
+    assert.ok(distilled !== undefined && tuned !== undefined);
+    assert.equal(choicesOf(distilled, published).length, 1);
+    assert.equal(candidatesOf(distilled.search ?? {}, distilled.training, 0).length, 35);
+    assert.deepEqual(choicesOf(tuned, published), [], 'there is nothing to choose of plain fine-tuning');
+  });
+});
 
 describe('a mistake in a config', () => {
   for (const [from, to, problem] of mistakes) {

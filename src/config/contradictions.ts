@@ -96,7 +96,7 @@ function* searchesInVain({ search, methods = [], training, task, departures = []
   }
   const counts = methods.map((method) => candidateCountOf({ ...search, ...method.search }, (method.loss ?? training.loss).name));
   const unequal = counts.findIndex((count) => count !== counts[0]);
-  if (unequal >= 0) {
+  if (unequal >= 0 && !departures.includes('unequal-search')) {
     yield {
       path: ['methods', unequal],
       message: `${counts[unequal]} candidates against the ${counts[0]} of ${methods[0]?.name}: what is compared must be searched with the same budget. Give it lists of its own in \`search\``,

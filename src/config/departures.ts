@@ -7,6 +7,7 @@ import { z } from 'zod';
 export const departures = {
   'chosen-on-test':
     'settings were chosen by the questions that students are measured on, so their scores say less about new questions, and how much less is not known',
+  'unequal-search': 'ways of training were searched with different budgets, so the one with more candidates had more chances to look good',
   'raw-text': 'teacher and student saw plain text without the chat template that they were trained with',
   'no-end-of-turn': 'the end of an answer was not learnt, so students may go on until the token limit',
 } as const;

@@ -85,7 +85,7 @@ export const runTeacher = (config: RunConfig, surroundings: Surroundings): RunTe
 /** The judge of a run's answers, opened and released as its teacher is. */
 export const runJudge = (config: RunConfig, surroundings: Surroundings): RunTeacher => {
   const { verify } = config.collection;
-  const { teacher: _, ...judged } = config;
+  const { teacher: _, departures: __, ...judged } = config;
   return runTeacher(verify.by === 'judge' ? { ...judged, teacher: verify.teacher } : judged, surroundings);
 };
 

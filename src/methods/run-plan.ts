@@ -1,7 +1,7 @@
 import { sha256 } from '../base/folders.ts';
 import { type ArmConfig, primingOf } from '../config/arm-config.ts';
 import type { RunConfig } from '../config/run-config.ts';
-import type { SearchConfig } from '../config/search-config.ts';
+import { candidateCountOf, type SearchConfig } from '../config/search-config.ts';
 import type { StudentConfig } from '../config/student-config.ts';
 import type { TrainingConfig } from '../config/training-config.ts';
 import type { ArmId, Subject } from '../run-folder/arm.ts';
@@ -109,9 +109,9 @@ export interface Choice {
   readonly chosenFor: readonly ArmConfig[];
 }
 
-/** One choice for all arms of a method, or one for each. */
-export const choicesOf = ({ name, search, arms }: Method, { methods = [] }: RunConfig): Choice[] => {
-  if (search === undefined) return [];
+/** One choice for all arms of a method, or one for each; none where there is nothing to choose among. */
+export const choicesOf = ({ name, search, training, arms }: Method, { methods = [] }: RunConfig): Choice[] => {
+  if (search === undefined || candidateCountOf(search, training.loss.name) === 1) return [];
   const methodName = methods.length > 1 ? [name] : [];
   if (search.perArm === true) return arms.map((arm) => ({ stage: stageNames.choose(...methodName, arm.name), arm, chosenFor: [arm] }));
   const arm = arms.find((candidate) => candidate.name === search.arm) ?? arms[0];

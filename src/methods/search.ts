@@ -41,7 +41,10 @@ export interface SearchOptions {
  */
 export const chooseSettings = async (options: SearchOptions): Promise<ReadonlyMap<string, TrainingConfig>> => {
   const { method, config } = options;
-  const chosen = new Map(method.arms.map(({ name }) => [name, method.training]));
+  const candidates = method.search === undefined ? [] : candidatesOf(method.search, method.training, config.seeds[0] ?? 0);
+  const [only] = candidates;
+  const training = only !== undefined && candidates.length === 1 ? withSettings(method.training, only) : method.training;
+  const chosen = new Map(method.arms.map(({ name }) => [name, training]));
   for (const choice of choicesOf(method, config)) {
     const settings = await choose(choice, options);
     for (const { name } of choice.chosenFor) chosen.set(name, withSettings(method.training, settings));
