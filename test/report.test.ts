@@ -8,6 +8,7 @@ import { z } from 'zod';
 import { summariseRun } from '../src/evaluation/summarise-run.ts';
 import type { RunSummary } from '../src/evaluation/summary.ts';
 import { reportJsonSchema, summarySchema } from '../src/evaluation/summary-schema.ts';
+import { methodsParagraph } from '../src/report/methods-paragraph.ts';
 import { renderRuns } from '../src/report/render-runs.ts';
 import { renderJson, renderMarkdown, renderTerminal, tableLines } from '../src/report/render-text.ts';
 import { openingsText } from '../src/report/sections.ts';
@@ -161,6 +162,10 @@ describe('the summary of a run', () => {
     assert.match(text, /2 candidates, each trained on 64 rows of gold and judged by the loss on 32 development questions/);
     assert.match(text, /learning rate 0\.001, epochs 1 +1\.2500 +8 +900 +chosen/);
     assert.match(text, /learning rate 0\.1, epochs 1 +– +– +– +lost: The gradient of step 3 is not finite/);
+    assert.match(
+      methodsParagraph(summary).text,
+      /Settings were chosen among 2 candidates, trained on the answers of “gold”, by the loss of the solutions of 32 development questions/,
+    );
     await chosenAt('2026-01-02T03:04:06Z');
     assert.match(
       (await summariseRun(run)).warnings.join('\n'),

@@ -1,5 +1,5 @@
 import { measureUnits } from '../evaluation/number-text.ts';
-import type { RunSummary } from '../evaluation/summary.ts';
+import type { RunSummary, SummarySearch } from '../evaluation/summary.ts';
 import { openingsText } from './sections.ts';
 
 /** A paragraph to paste into a paper, and the works that it cites. */
@@ -16,6 +16,7 @@ export const methodsParagraph = ({
   comparisons,
   sessions,
   testOpenings,
+  searches,
 }: RunSummary): MethodsParagraph => {
   const arms = groups.filter(({ kind }) => kind === 'arm');
   const sources = arms.map(({ source }) => source ?? '').filter((source, index, all) => all.indexOf(source) === index);
@@ -24,9 +25,12 @@ export const methodsParagraph = ({
   const planned = comparisons.filter(({ isPlanned }) => isPlanned);
   const isCrossed = comparisons.some(({ generality }) => generality === 'questions and seeds');
   const hasLora = arms.some(({ method = '' }) => method.startsWith('lora'));
+  const { departures = [] } = protocol;
   const { noun } = measureUnits[protocol.primaryMeasure];
   const sentences = [
     `Students were fine-tuned${hasLora ? ' with LoRA [1]' : ''} on answers from ${sources.length} sources (${sources.join(', ')}), ${seeds} ${seedCounts.at(-1) === 1 ? 'seed' : 'seeds'} each, the arms differing in nothing else [2].`,
+    ...searches.map(searchSentence),
+    ...(departures.length === 0 ? [] : [`The protocol is not sound: ${departures.join(', ')}.`]),
     `They were measured on ${questionCount} held-out questions of ${protocol.task}${protocol.task === 'gsm8k' ? ' [3]' : ''} without any priming. ${openingsText(testOpenings)}`,
     `The declared primary measure was ${noun}, compared with “${protocol.baseline}”.`,
     'Accuracies of single students have Wilson intervals [4]; pairs of students were compared with McNemar’s exact test [5].',
@@ -38,6 +42,10 @@ export const methodsParagraph = ({
   ];
   return { text: sentences.join(' '), references };
 };
+
+const searchSentence = ({ candidates, arm, judgingRowCount, judgedOn }: SummarySearch): string =>
+  `Settings were chosen among ${candidates.length} candidates, trained on the answers of “${arm}”, by the loss of the solutions of ${judgingRowCount} ` +
+  `${judgedOn === 'test' ? 'test questions' : 'development questions of the training split, before the test questions were opened'}.`;
 
 const references: readonly string[] = [
   'Hu et al., LoRA: Low-Rank Adaptation of Large Language Models, arXiv 2106.09685, 2021.',

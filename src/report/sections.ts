@@ -250,7 +250,7 @@ const collectionSection = ({ collections, groups }: RunSummary): ReportSection =
   return {
     heading: 'Training answers',
     notes: [
-      'trained tokens: tokens that the loss was taken over, all epochs and seeds of the source together.',
+      'trained tokens: tokens that the loss was taken over, all epochs, seeds and ways of training of the source together.',
       ...(isShown('prompts')
         ? [`prompts, answers: tokens that the teacher read and wrote for them${isShown('USD') ? '; USD: at the prices of the time' : ''}.`]
         : []),
