@@ -12,6 +12,7 @@ export type TierName = (typeof tierNames)[number];
 export const slowTests: Readonly<Record<string, TierName>> = {
   'architecture.test.ts': 'architecture',
   'cli.test.ts': 'methods',
+  'forget.test.ts': 'methods',
   'methods-distillation.test.ts': 'methods',
   'methods-fine-tune.test.ts': 'methods',
   'methods-protocol.test.ts': 'methods',

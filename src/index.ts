@@ -68,6 +68,7 @@ export {
   summariseAnswers,
 } from './methods/evaluate-model.ts';
 export { type ExportedArm, type ExportResponsesOptions, exportResponses } from './methods/export-responses.ts';
+export { type ForgetOptions, type ForgetReport, forgetInRun } from './methods/forget.ts';
 export { type Completion, type GenerateOptions, type GenerateReport, generate } from './methods/generate.ts';
 export { type LocalModel, type LocalModelOptions, openLocalModel } from './methods/local-model.ts';
 export { type RunOptions, runResponsePriming } from './methods/response-priming.ts';

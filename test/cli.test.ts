@@ -25,11 +25,12 @@ const write = (name: string, text: string): string => {
   return name;
 };
 
-const questions = [1, 2, 3].map((number) =>
-  JSON.stringify({ question: `What is ${number} + ${number}?`, answer: `Twice.\n#### ${2 * number}` }),
-);
-write('data/train.jsonl', `${questions.join('\n')}\n`);
-write('data/test.jsonl', `${questions.join('\n')}\n`);
+const questions = (from: number) =>
+  [1, 2, 3]
+    .map((number) => JSON.stringify({ question: `What is ${from + number} + ${number}?`, answer: `A sum.\n#### ${from + 2 * number}` }))
+    .join('\n');
+write('data/train.jsonl', `${questions(10)}\n`);
+write('data/test.jsonl', `${questions(0)}\n`);
 const good = 'name: trial\ntask: { name: gsm8k, folder: data }\nteacher: { kind: fake }\nstudent: { model: student }\narms: [none, gold]\n';
 
 describe('the user’s mistakes end with 1, and a message without a stack trace', () => {

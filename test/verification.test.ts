@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { stringify } from 'yaml';
+import { sha256 } from '../src/base/folders.ts';
 import { collect, estimateCollection, previewCollection } from '../src/methods/stages.ts';
 import { CollectionStoppedError } from '../src/responses/collect.ts';
 import { judgeExample, judgeTask } from '../src/responses/judge-model.ts';
@@ -213,6 +214,30 @@ describe('a run whose answers a judge verifies', () => {
     const spent = (await costOf()) - spentBefore;
     const { low = 0, high = 0 } = arms[1]?.estimate.usd ?? {};
     assert.ok(spent >= 0.9 * low && spent <= 1.1 * high, `${low} ${spent} ${high}`);
+  });
+
+  it('has its card beside the answers: who was asked what, when, for how much, and what became of it', async () => {
+    const card = JSON.parse(await readFile(join(root, 'runs', 'judged', 'responses', 'provenance.json'), 'utf8'));
+    const manifest = await (await openRun(join(root, 'runs', 'judged'))).manifest();
+    assert.equal(card.run.configHash, manifest.configHash);
+    const [none, gold] = card.arms;
+    assert.deepEqual([none.strategy.text, none.answers.sampling.temperature, none.answers.samplesPerQuestion], ['', 0.7, perQuestion]);
+    assert.equal(none.answers.teacher.model, 'big');
+    assert.deepEqual(none.answers.reportedModels, { 'big-2026-01-01': 18 });
+    assert.deepEqual([none.verdicts.teacher.model, none.verdicts.keptCount], ['wise', 18]);
+    assert.ok(none.answers.firstAnswerAt <= none.answers.lastAnswerAt);
+    const { answerCount, keptCount, rejected } = none.learntFrom;
+    assert.equal(
+      Object.values<number>(rejected).reduce((sum, count) => sum + count, 0),
+      answerCount - keptCount,
+    );
+    assert.deepEqual(Object.keys(rejected).sort(), ['no score in the verdict', 'the judge gave 2']);
+    assert.deepEqual(none.licences, ['Nothing is known of the terms of openai-compatible teachers']);
+    assert.deepEqual(gold.licences, ['The data are yours: their licence is not known to retort']);
+    assert.equal(card.settings.verify.teacher.model, 'wise');
+    assert.ok(card.warnings.some(({ message }: { message: string }) => /have no score of the judge/.test(message)));
+    for (const file of ['responses/none/responses.jsonl', 'verdicts/none/responses.jsonl', 'curation/left-out.jsonl'])
+      assert.equal(card.files[file].sha256, sha256(await readFile(join(root, 'runs', 'judged', file))), file);
   });
 
   it('reads what stands in an answer as text, not as marks or scores', () => {

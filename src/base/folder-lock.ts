@@ -28,10 +28,10 @@ const lockName = '.lock';
 
 /**
  * Makes sure that one process at a time writes to a folder. The lock is a file that names its holder; the lock of a process that is gone
- * is taken over. Throws a FolderInUseError that names the process otherwise.
+ * is taken over. Throws a FolderInUseError that names the process otherwise. `mode`: permissions of the folder where it is new.
  */
-export const lockFolder = async (folder: string): Promise<FolderLock> => {
-  await makeFolder(folder);
+export const lockFolder = async (folder: string, mode?: number): Promise<FolderLock> => {
+  await makeFolder(folder, mode);
   const path = join(folder, lockName);
   const own: LockHolder = { pid: process.pid, host: hostname(), processStart: await processStartOf(process.pid), token: randomUUID() };
   // Twice is enough when the holder is gone; more attempts only lose to others who want the folder at the same moment.

@@ -12,8 +12,14 @@ export class DiskFullError extends UserError {
 /** Readable and writable by the owner alone: for whatever holds texts of questions and answers. */
 export const ownerOnly = 0o600;
 
+/** Readable by everybody: for models and adapters, which others load. */
+export const forEverybody = 0o644;
+
+/** The same for a folder. */
+export const ownerOnlyFolder = 0o700;
+
 export interface WriteFileOptions {
-  /** Permissions of a new file; 0o644 when absent. */
+  /** Permissions of the file; the owner's alone when absent, since most of what is written holds texts. */
   readonly mode?: number;
 }
 
@@ -26,7 +32,7 @@ export const writeFileAtomic = async (path: string, data: string | Uint8Array, o
   await makeFolder(folder);
   const draft = join(folder, `.${basename(path)}.${process.pid}.${randomUUID().slice(0, 8)}.draft`);
   try {
-    const handle = await open(draft, 'wx', options.mode ?? 0o644);
+    const handle = await open(draft, 'wx', options.mode ?? ownerOnly);
     try {
       await handle.writeFile(data);
       await handle.sync();
@@ -45,10 +51,10 @@ export const writeFileAtomic = async (path: string, data: string | Uint8Array, o
 export const writeJsonAtomic = (path: string, value: unknown, options: WriteFileOptions = {}): Promise<void> =>
   writeFileAtomic(path, `${JSON.stringify(value, null, 2)}\n`, options);
 
-/** Creates a folder and those above it. A file in the way is the user's mistake. */
-export const makeFolder = async (folder: string): Promise<void> => {
+/** Creates a folder and those above it; `mode` is for those that are new, as the system sets it when absent. A file in the way is the user's mistake. */
+export const makeFolder = async (folder: string, mode?: number): Promise<void> => {
   try {
-    await mkdir(folder, { recursive: true });
+    await mkdir(folder, { recursive: true, ...(mode !== undefined && { mode }) });
   } catch (thrown) {
     if (hasCode(thrown, 'EEXIST', 'ENOTDIR'))
       throw new UserError(`Expected a folder at ${folder}, but a file is in the way. Move it or name another folder.`);

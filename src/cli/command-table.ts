@@ -19,5 +19,6 @@ export const commandTable: Readonly<Record<string, () => Promise<AddCommand>>> =
   inspect: async () => (await import('./commands/inspect.ts')).addInspect,
   chat: async () => (await import('./commands/chat.ts')).addChat,
   export: async () => (await import('./commands/export.ts')).addExport,
+  forget: async () => (await import('./commands/forget.ts')).addForget,
   doctor: async () => (await import('./commands/doctor.ts')).addDoctor,
 };

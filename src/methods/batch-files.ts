@@ -1,4 +1,5 @@
 import { lockFolder } from '../base/folder-lock.ts';
+import { ownerOnlyFolder } from '../base/folders.ts';
 import { type BatchOptions, type ReadBatch, readBatchFile, type WrittenBatch, writeBatchFiles } from '../responses/batch-file.ts';
 import { discounted } from '../responses/spending.ts';
 import { createRun } from '../run-folder/run-folder.ts';
@@ -30,7 +31,7 @@ const withCollections = async <T>(
   const { task } = questions;
   const redact = await redactHookOf(config);
   const arms = primedArms(config);
-  const lock = await lockFolder(folder);
+  const lock = await lockFolder(folder, ownerOnlyFolder);
   try {
     const run = await createRun(folder, runBeginning(options, task, surroundings));
     const { train } = await curateQuestionsOfRun(questions, { run, config, surroundings });

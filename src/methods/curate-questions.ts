@@ -6,6 +6,7 @@ import type { RunFolder } from '../run-folder/run-folder.ts';
 import { runStage, stageNames } from '../run-folder/stage.ts';
 import type { Example } from '../tasks/task.ts';
 import { recordCuration } from './curation-files.ts';
+import { leftQuestions } from './left-questions.ts';
 import type { Questions } from './questions.ts';
 import type { Surroundings } from './surroundings.ts';
 
@@ -31,11 +32,15 @@ export const curateQuestions = async (
   return { train: questions.train.filter(({ id }) => !curation.dropped.has(id)), evaluation, curation };
 };
 
-/** `curateQuestions`, with what was found in the run's folder, in its warnings and told. */
+/**
+ * `curateQuestions` without the questions that were forgotten, with what was found in the run's folder, in its warnings and told. `left` are all
+ * questions but these.
+ */
 export const curateQuestionsOfRun = async (
-  questions: Questions,
+  all: Questions,
   { run, config, surroundings }: { readonly run: RunFolder; readonly config: RunConfig; readonly surroundings: Surroundings },
-): Promise<CuratedQuestions> => {
+): Promise<CuratedQuestions & { readonly left: Questions }> => {
+  const questions = await leftQuestions(all, run);
   const curated = await curateQuestions(questions, config);
   const { curation, evaluation } = curated;
   const { matching: _, ...settings } = config.curation;
@@ -57,7 +62,7 @@ export const curateQuestionsOfRun = async (
     const facts = { questionCount: rowCount, overlapCount: overlaps.length, duplicateCount: duplicates.length, droppedCount: dropped.size };
     return { files, facts };
   });
-  return curated;
+  return { ...curated, left: questions };
 };
 
 const textsOf = (examples: readonly Example[]) => examples.map(({ id, question }) => ({ id, question, answer: '' }));

@@ -1,6 +1,6 @@
 import { rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { ownerOnly, writeFileAtomic } from '../base/folders.ts';
+import { writeFileAtomic } from '../base/folders.ts';
 import { type Curation, checkCuration, curationNotes } from '../responses/curate.ts';
 import type { CurationSettings } from '../responses/curation-config.ts';
 import type { TrainingText } from '../responses/decontaminate.ts';
@@ -44,6 +44,6 @@ export const writeLines = async (file: string, values: readonly object[]): Promi
     await rm(file, { force: true });
     return [];
   }
-  await writeFileAtomic(file, values.map((value) => `${JSON.stringify(value)}\n`).join(''), { mode: ownerOnly });
+  await writeFileAtomic(file, values.map((value) => `${JSON.stringify(value)}\n`).join(''));
   return [file];
 };

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { ownerOnly, writeFileAtomic } from '../base/folders.ts';
+import { writeFileAtomic } from '../base/folders.ts';
 import { appendJsonLines, readJsonLines } from '../base/json-lines.ts';
 import type { Engine, LossSpecification, LossSums, OptimiserSpecification, TokenRow } from '../engines/engine.ts';
 import { learningRateAt, type ScheduleName } from '../optim/schedule.ts';
@@ -203,5 +203,5 @@ const cutMetrics = async (
     if (line === undefined || stepCount === undefined || line.step > stepCount) continue;
     if (line.developmentLoss === undefined || line.step < totalCount) kept.push(value);
   }
-  await writeFileAtomic(path, kept.map((value) => `${JSON.stringify(value)}\n`).join(''), { mode: ownerOnly });
+  await writeFileAtomic(path, kept.map((value) => `${JSON.stringify(value)}\n`).join(''));
 };

@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { UserError } from '../base/errors.ts';
 import { lockFolder } from '../base/folder-lock.ts';
+import { ownerOnlyFolder } from '../base/folders.ts';
 import type { ArmConfig } from '../config/arm-config.ts';
 import type { RunConfig } from '../config/run-config.ts';
 import { primedMessages } from '../priming/primed-messages.ts';
@@ -68,7 +69,7 @@ export const estimateRun = async (options: RunOptions, surroundings: Surrounding
   const { config, folder } = options;
   const questions = await questionsOf(config.task, surroundings);
   const { task } = questions;
-  const lock = await lockFolder(folder);
+  const lock = await lockFolder(folder, ownerOnlyFolder);
   const redact = await redactHookOf(config);
   const runTeacherOf = runTeacher(config, surroundings);
   const judge = runJudge(config, surroundings);

@@ -1,5 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { lockFolder } from '../base/folder-lock.ts';
+import { ownerOnlyFolder } from '../base/folders.ts';
 import { summariseRun } from '../evaluation/summarise-run.ts';
 import type { RunSummary } from '../evaluation/summary.ts';
 import { writeReport } from '../report/write-report.ts';
@@ -16,6 +17,7 @@ import { redactHookOf } from './hooks.ts';
 import { runJudge, runTeacher } from './local-teacher.ts';
 import { questionsOf } from './questions.ts';
 import { methodsOf, type RunOptions, runBeginning, studentsOf, subjectsOf } from './run-plan.ts';
+import { writeRunProvenance } from './run-provenance.ts';
 import { chooseSettings } from './search.ts';
 import { collectSource, submitBatches } from './sources.ts';
 import { studentPool, withStudents } from './student.ts';
@@ -34,7 +36,7 @@ export const runResponsePriming = async (options: RunOptions, surroundings: Surr
   const { config, folder } = options;
   const questions = await questionsOf(config.task, surroundings);
   const { task } = questions;
-  const lock = await lockFolder(folder);
+  const lock = await lockFolder(folder, ownerOnlyFolder);
   const redact = await redactHookOf(config);
   const teacher = runTeacher(config, surroundings);
   const judge = runJudge(config, surroundings);
@@ -44,7 +46,7 @@ export const runResponsePriming = async (options: RunOptions, surroundings: Surr
 
     // 1. Leave out the questions that the evaluation asks for, then prime the teacher and collect its answers; gold, shuffled and recorded
     // ones beside them.
-    const { train, evaluation } = await curateQuestionsOfRun(questions, { run, config, surroundings });
+    const { train, evaluation, left } = await curateQuestionsOfRun(questions, { run, config, surroundings });
     const asking = { openTeacher: teacher.open, openJudge: judge.open, redact };
     const collected = await collectArms({ config, run, task, examples: train, evaluation, ...asking, surroundings });
     // Their memory is the students' until the teacher is measured itself.
@@ -56,7 +58,7 @@ export const runResponsePriming = async (options: RunOptions, surroundings: Surr
     const textOptions = textOptionsOf(config);
     const shared = { examples: train, task, text: await loadModelText(modelPath, textOptions), config, run, surroundings };
     const rows = await armRows(collected, shared);
-    const developmentRows = developmentRowsOf(questions.development, shared);
+    const developmentRows = developmentRowsOf(left.development, shared);
 
     const students = studentPool(
       { engine: config.engine, modelPath, seed: config.seeds[0] ?? 0, text: textOptions },
@@ -68,7 +70,7 @@ export const runResponsePriming = async (options: RunOptions, surroundings: Surr
         const open = await students.of(method.student);
 
         // 3. What is chosen is chosen on a slice of the training split, before the test split is opened.
-        const judgingRows = isChosenOnTest(config) ? developmentRowsOf(await questions.openTest(), shared) : developmentRows;
+        const judgingRows = isChosenOnTest(config) ? developmentRowsOf(await left.openTest(), shared) : developmentRows;
         const trainings = await chooseSettings({ ...everybody, method, students: open, rows, judgingRows });
 
         // 4. One student per source of answers, method and seed.
@@ -80,7 +82,7 @@ export const runResponsePriming = async (options: RunOptions, surroundings: Surr
       }
 
       // 5. The test split is opened: every student, the untouched one and the teacher answer it.
-      const test = await questions.openTest();
+      const test = await left.openTest();
       for (const [index, method] of methodsOf(config).entries()) {
         const isHere = (subject: Subject) => (subject.kind === 'arm' ? subject.arm.method === method.name : index === 0);
         await withStudents(await students.of(method.student), subjectsOf(config).filter(isHere), (subject, student) =>
@@ -105,7 +107,7 @@ export const collectForRun = async (options: RunOptions, surroundings: Surroundi
   const { config, folder } = options;
   const questions = await questionsOf(config.task, surroundings);
   const { task } = questions;
-  const lock = await lockFolder(folder);
+  const lock = await lockFolder(folder, ownerOnlyFolder);
   const redact = await redactHookOf(config);
   const teacher = runTeacher(config, surroundings);
   const judge = runJudge(config, surroundings);
@@ -130,6 +132,7 @@ const collectArms = async (options: CurateAnswersOptions): Promise<Map<string, r
   const curated = await curateAnswers(collected, options);
   const shuffled = options.config.arms.filter((arm) => arm.kind === 'shuffled');
   for (const arm of shuffled) curated.set(arm.name, await collectSource(arm, options, curated));
+  await writeRunProvenance(options.run);
   // In the order of the config.
   return new Map(options.config.arms.map(({ name }) => [name, curated.get(name) ?? []]));
 };

@@ -1,8 +1,12 @@
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { writeFileAtomic } from '../base/folders.ts';
 import { type ArmConfig, primingOf } from '../config/arm-config.ts';
 import type { RunConfig } from '../config/run-config.ts';
 import { primedMessages, studentMessages } from '../priming/primed-messages.ts';
 import type { ArmId } from '../run-folder/arm.ts';
 import { hashOf } from '../run-folder/compare-configs.ts';
+import { forgottenMark } from '../run-folder/forgotten.ts';
 import type { RunFolder } from '../run-folder/run-folder.ts';
 import { runStage, stageNames, type TrainFacts } from '../run-folder/stage.ts';
 import type { Task } from '../tasks/task.ts';
@@ -39,7 +43,9 @@ export const trainArm = async (options: TrainArmOptions): Promise<void> => {
     rows: hashOf(rows.rows.map(({ row }) => [[...row.tokens], [...row.weights]])),
     teacher: training.loss.name === 'distillation' ? JSON.stringify(options.config.teacher) : '',
   };
-  await runStage(run, { name: stageNames.train(id), key }, async () => {
+  await runStage(run, { name: stageNames.train(id), key }, async ({ record, isSameKey }) => {
+    // Answers of other weights, which this training replaces: they are not mixed with the new student's.
+    if (record?.status !== 'done' || !isSameKey) await removeAnswers(id, run);
     await student.engine.reset(id.seed);
     const result = await fineTune({
       engine: student.engine,
@@ -57,6 +63,8 @@ export const trainArm = async (options: TrainArmOptions): Promise<void> => {
     });
     await writeStudent(paths.adapter, student);
     await removeCheckpoints(paths.checkpoints);
+    await writeFileAtomic(paths.rows, rowsText(rows));
+    await rm(join(paths.folder, forgottenMark), { force: true });
     const facts: TrainFacts = {
       rowCount: rows.rows.length,
       droppedCount: rows.dropped.length,
@@ -65,9 +73,26 @@ export const trainArm = async (options: TrainArmOptions): Promise<void> => {
       keptStep: result.keptStep,
     };
     const template = templateRecord(student.text.template);
-    return { files: [paths.adapter, paths.metrics], facts: { ...facts, developmentLoss: result.developmentLoss ?? null, template } };
+    return {
+      files: [paths.adapter, paths.metrics, paths.rows],
+      facts: { ...facts, developmentLoss: result.developmentLoss ?? null, template },
+    };
   });
 };
+
+const removeAnswers = async (id: ArmId, { paths }: RunFolder): Promise<void> => {
+  const subject = { kind: 'arm', arm: id } as const;
+  for (const file of [paths.answers(subject), paths.likelihoods(subject)]) await rm(file, { force: true });
+};
+
+/** What a student saw, for whoever must forget a question. */
+const rowsText = ({ rows }: ArmRows): string =>
+  rows
+    .map(({ item: { response } }) => {
+      const { exampleId, sampleIndex, requestKey, answerFrom } = response;
+      return `${JSON.stringify({ exampleId, sampleIndex, requestKey, ...(answerFrom !== undefined && { answerFrom }) })}\n`;
+    })
+    .join('');
 
 /**
  * A teacher's logits for the answer of a row: it reads what it read when it gave the answer, the priming too. Sources without a priming

@@ -1,5 +1,5 @@
 import { dirname, extname } from 'node:path';
-import { makeFolder, ownerOnly, writeFileAtomic } from '../base/folders.ts';
+import { makeFolder, writeFileAtomic } from '../base/folders.ts';
 import { readJsonLines } from '../base/json-lines.ts';
 import type { BatchFormat, BatchLimits, BatchResult } from '../teachers/batches.ts';
 import { type JoinPlace, joinResults } from './batch-join.ts';
@@ -42,7 +42,7 @@ export const writeBatchFiles = async (
   const files: string[] = [];
   for (const [index, part] of parts.entries()) {
     const path = parts.length === 1 ? file : `${stem}-${index + 1}${extension}`;
-    await writeFileAtomic(path, `${part.join('\n')}\n`, { mode: ownerOnly });
+    await writeFileAtomic(path, `${part.join('\n')}\n`);
     files.push(path);
   }
   return { files, requestCount: lines.length };

@@ -1,4 +1,5 @@
 import { rename, rm } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { lockFolder } from '../base/folder-lock.ts';
 import { syncFolder } from '../base/folders.ts';
 import { appendJsonLines, readJsonLines } from '../base/json-lines.ts';
@@ -12,33 +13,44 @@ import { responsesFile } from './response-store.ts';
 export const forgetQuestion = async (folder: string, exampleId: string): Promise<number> => {
   const lock = await lockFolder(folder);
   const path = responsesFile(folder);
-  const draft = `${path}.draft`;
   try {
-    await rm(draft, { force: true });
-    const lines = await appendJsonLines(draft);
-    let removedCount = 0;
-    let pending: Promise<void>[] = [];
-    try {
-      for await (const { line, value } of readJsonLines(path)) {
-        const response = parseResponse(value, `${path}:${line}`);
-        if (response.exampleId === exampleId || response.answerFrom === exampleId) removedCount++;
-        else pending.push(lines.append(value));
-        if (pending.length === 1000) {
-          await Promise.all(pending);
-          pending = [];
-        }
-      }
-      await Promise.all(pending);
-    } finally {
-      await lines.close();
-    }
-    if (removedCount === 0) await rm(draft);
-    else {
-      await rename(draft, path);
-      await syncFolder(folder);
-    }
-    return removedCount;
+    const removed = await removeLines(path, (value) => {
+      const response = parseResponse(value, path);
+      return response.exampleId === exampleId || response.answerFrom === exampleId;
+    });
+    return removed.length;
   } finally {
     await lock.release();
   }
+};
+
+/** Removes lines of a JSON-lines file, whole or not at all, and leaves no copy. Returns what they held. The folder must be nobody else's meanwhile. */
+export const removeLines = async (path: string, isConcerned: (value: unknown) => boolean): Promise<unknown[]> => {
+  const draft = `${path}.draft`;
+  await rm(draft, { force: true });
+  const lines = await appendJsonLines(draft);
+  const removed: unknown[] = [];
+  let pending: Promise<void>[] = [];
+  try {
+    for await (const { value } of readJsonLines(path)) {
+      if (isConcerned(value)) removed.push(value);
+      else pending.push(lines.append(value));
+      if (pending.length === 1000) {
+        await Promise.all(pending);
+        pending = [];
+      }
+    }
+    await Promise.all(pending);
+  } catch (thrown) {
+    await lines.close();
+    await rm(draft, { force: true });
+    throw thrown;
+  }
+  await lines.close();
+  if (removed.length === 0) await rm(draft);
+  else {
+    await rename(draft, path);
+    await syncFolder(dirname(path));
+  }
+  return removed;
 };

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { messageOf, UserError } from '../base/errors.ts';
-import { hasCode, ownerOnly, sha256OfFile, writeJsonAtomic } from '../base/folders.ts';
+import { hasCode, sha256OfFile, writeJsonAtomic } from '../base/folders.ts';
 import type { PrimingStrategy } from '../priming/strategy.ts';
 import type { TeacherIdentity, TeacherSampling } from '../teachers/teacher.ts';
 import { termsFor } from '../teachers/terms.ts';
@@ -52,12 +52,21 @@ export const writeProvenance = async (folder: string, { source, keys, ...facts }
   const card = await readCard(folder);
   const part: SourceProvenance = { ...facts, ...(await countAnswers(folder, new Set(keys))), terms: termsFor(facts.teacher) };
   const files = { 'responses.jsonl': await sha256OfFile(responsesFile(folder)) };
-  await writeJsonAtomic(
-    provenanceFile(folder),
-    { version: formatVersion, sources: { ...card, [source]: part }, files },
-    { mode: ownerOnly },
-  );
+  await writeJsonAtomic(provenanceFile(folder), { version: formatVersion, sources: { ...card, [source]: part }, files });
 };
+
+/** The card of a folder whose answers became fewer: counts and hash follow. `keys` are of the answers that are left. */
+export const refreshProvenance = async (folder: string, keys: readonly string[]): Promise<void> => {
+  const card = await readCard(folder);
+  if (Object.keys(card).length === 0) return;
+  const counts = await countAnswers(folder, new Set(keys));
+  const sources = Object.fromEntries(Object.entries(card).map(([name, part]) => [name, { ...z.looseObject({}).parse(part), ...counts }]));
+  const files = { 'responses.jsonl': await sha256OfFile(responsesFile(folder)) };
+  await writeJsonAtomic(provenanceFile(folder), { version: formatVersion, sources, files });
+};
+
+/** How the answers of each source in a folder came about; nothing where there is no card. */
+export const readProvenance = (folder: string): Promise<Record<string, unknown>> => readCard(folder);
 
 const readCard = async (folder: string): Promise<Record<string, unknown>> => {
   const path = provenanceFile(folder);

@@ -30,6 +30,8 @@ export interface StudentPaths {
   readonly checkpoints: string;
   /** One JSON line per optimiser step or evaluation. */
   readonly metrics: string;
+  /** Which questions and answers it was trained on, by their ids and keys, one JSON object a line. */
+  readonly rows: string;
 }
 
 /** The paths of a run in `folder`; touches no disk. */
@@ -52,4 +54,5 @@ const studentPaths = (folder: string): StudentPaths => ({
   adapter: join(folder, 'adapter'),
   checkpoints: join(folder, 'checkpoints'),
   metrics: join(folder, 'metrics.jsonl'),
+  rows: join(folder, 'rows.jsonl'),
 });

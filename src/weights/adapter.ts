@@ -1,7 +1,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { messageOf, UserError } from '../base/errors.ts';
-import { hasCode, writeJsonAtomic } from '../base/folders.ts';
+import { forEverybody, hasCode, writeJsonAtomic } from '../base/folders.ts';
 import { type AdapterShape, adapterConfigOf, parseAdapterConfig } from './adapter-config.ts';
 import type { FloatFormatName } from './float-formats.ts';
 import { openSafetensors } from './safetensors.ts';
@@ -44,7 +44,7 @@ export const writeAdapter = async (folder: string, options: WriteAdapterOptions)
       : [{ name: prefix + name, shape: parameter.shape, format: options.format ?? 'F32', read: () => parameter.data }];
   });
   await writeSafetensors(join(folder, weightsName), tensors, { format: 'pt' });
-  await writeJsonAtomic(join(folder, configName), adapterConfigOf(options.lora, options.baseModel));
+  await writeJsonAtomic(join(folder, configName), adapterConfigOf(options.lora, options.baseModel), { mode: forEverybody });
 };
 
 /**

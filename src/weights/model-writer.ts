@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { copyFile, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { InternalError, UserError } from '../base/errors.ts';
-import { writeJsonAtomic } from '../base/folders.ts';
+import { forEverybody, writeJsonAtomic } from '../base/folders.ts';
 import type { Adapter, AdapterParameters } from './adapter.ts';
 import { type FloatFormatName, floatFormats } from './float-formats.ts';
 import type { ModelFolder } from './model-folder.ts';
@@ -198,13 +198,15 @@ const writeConfiguration = async (
   const hasTokenizerInside = !present.includes('tokenizer.json') && present.some((name) => name.endsWith('.gguf'));
   if (hasTokenizerInside) {
     const { tokenizerJson, tokenizerConfigJson } = await from.tokenizerFiles();
-    await writeJsonAtomic(join(folder, 'tokenizer.json'), tokenizerJson);
-    await writeJsonAtomic(join(folder, 'tokenizer_config.json'), tokenizerConfigJson);
+    await writeJsonAtomic(join(folder, 'tokenizer.json'), tokenizerJson, { mode: forEverybody });
+    await writeJsonAtomic(join(folder, 'tokenizer_config.json'), tokenizerConfigJson, { mode: forEverybody });
   }
   if (!present.includes('generation_config.json') && from.generationConfig !== undefined) {
-    await writeJsonAtomic(join(folder, 'generation_config.json'), from.generationConfig);
+    await writeJsonAtomic(join(folder, 'generation_config.json'), from.generationConfig, { mode: forEverybody });
   }
   // `dtype` is the newer name of `torch_dtype`; a config that has both keeps both in agreement.
   const config = { ...(from.config instanceof Object ? from.config : {}), torch_dtype: torchNames[format] };
-  await writeJsonAtomic(join(folder, 'config.json'), 'dtype' in config ? { ...config, dtype: torchNames[format] } : config);
+  await writeJsonAtomic(join(folder, 'config.json'), 'dtype' in config ? { ...config, dtype: torchNames[format] } : config, {
+    mode: forEverybody,
+  });
 };

@@ -5,7 +5,7 @@ import { z } from 'zod';
 import { systemClock } from '../base/clock.ts';
 import { UserError } from '../base/errors.ts';
 import { FolderInUseError, type FolderLock, lockFolder } from '../base/folder-lock.ts';
-import { pathWithin, writeJsonAtomic } from '../base/folders.ts';
+import { forEverybody, pathWithin, writeJsonAtomic } from '../base/folders.ts';
 import { defaultCacheFolder } from './cache-folder.ts';
 import { connectToHub, type HubConnection, HubUnreachableError } from './hub-connection.ts';
 import { type DownloadProgress, downloadHubFile, type HubFile, isDownloaded } from './hub-download.ts';
@@ -114,7 +114,7 @@ const download = async (
 const commitOf = async (reference: HubReference, store: string, connection: HubConnection, options: ResolveOptions): Promise<string> => {
   if (isCommit(reference.revision)) return reference.revision;
   const commit = await askForCommit(reference, connection, options);
-  await writeJsonAtomic(revisionPath(store, reference.revision), { commit });
+  await writeJsonAtomic(revisionPath(store, reference.revision), { commit }, { mode: forEverybody });
   return commit;
 };
 
@@ -134,7 +134,7 @@ const listingOf = async (
   if (known !== undefined) return known;
   const files = await listHubFiles({ ...reference, revision: commit }, connection, options);
   neededFiles(reference, files); // a repository that is no model leaves nothing in the cache
-  await writeJsonAtomic(join(folder, listingName), files);
+  await writeJsonAtomic(join(folder, listingName), files, { mode: forEverybody });
   return files;
 };
 

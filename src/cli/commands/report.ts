@@ -69,7 +69,7 @@ const checkCommand = async (context: CommandContext, run: RunFolder, task: Task 
 };
 
 /** The rules to score the stored answers again by; a task of the user's own is not known by its name. */
-const taskOf = async (run: RunFolder): Promise<Task | undefined> => {
+export const taskOf = async (run: RunFolder): Promise<Task | undefined> => {
   const { protocol } = await run.manifest();
   return Object.values(tasks).find(({ name }) => name === protocol.task);
 };
