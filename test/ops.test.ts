@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import { ShapeError } from '../src/base/errors.ts';
 import { type Random, randomFrom } from '../src/base/random.ts';
 import { graphOf } from '../src/graph/graph.ts';
-import { inSimplerOps } from '../src/graph/simpler-ops.ts';
+import { inSimplerOps } from '../src/graph/rewrite.ts';
 import { describeType, type HostTensor } from '../src/graph/tensor-type.ts';
 import { input } from '../src/graph/value.ts';
 import { allOps, scatterAdd, zeros } from '../src/ops/index.ts';

@@ -1,38 +1,41 @@
 import { InternalError, UserError } from '../base/errors.ts';
-import { adamw } from '../optim/adamw.ts';
-import { clipFactor, globalNorm } from '../optim/clip.ts';
-import type { Arrays, Optimiser, OptimiserState } from '../optim/optimiser.ts';
-import { sgd } from '../optim/sgd.ts';
+import type { Arrays, OptimiserState } from '../optim/optimiser.ts';
 import { openDevice } from '../runtime/open-device.ts';
 import type { Device } from '../runtime/program.ts';
 import { checkRow, checkSampleRequests, checkScoreRequest } from './check-rows.ts';
-import type { Engine, EngineSpecification, EngineState, LossSpecification, LossSums, OptimiserSpecification, TokenRow } from './engine.ts';
+import { deviceState } from './device-state.ts';
+import type { Engine, EngineSpecification, EngineState, LossSpecification, LossSums, TokenRow } from './engine.ts';
 import { type LoadedModel, loadModel } from './loaded-model.ts';
 import { lossPositions, type MicroBatch, microBatches } from './micro-batch.ts';
-import { NotFiniteError } from './not-finite.ts';
 import { onnxRunner } from './onnx-runner.ts';
-import { added, arraysOf, checkedArrays, parameterSet, scaled } from './parameter-arrays.ts';
+import { arraysOf, checkedArrays, parameterSet } from './parameter-arrays.ts';
 import type { LossOutcome, Runner } from './runner.ts';
 import { releaseRunners, runnerTeam } from './runner-team.ts';
 import { termName } from './step-graphs.ts';
+import { hostState, type TrainingState } from './training-state.ts';
 import { workerRunner } from './worker-runner.ts';
 
 /** Activations of about this many numbers (tokens × width × layers) are computed in one run: small models take many rows at once. */
 const activationBudget = 2 ** 23;
-
-const optimisers: {
-  readonly [Name in OptimiserSpecification['name']]: (options: Extract<OptimiserSpecification, { name: Name }>) => Optimiser;
-} = {
-  adamw,
-  sgd,
-};
 
 /** Trains and samples with ONNX Runtime: in the calling thread, which each run blocks, or with several runners in threads of their own. */
 export const onnxEngine = async (specification: EngineSpecification): Promise<Engine> => {
   const device = await openDevice(specification.device);
   try {
     const model = await loadModel(specification);
-    return engineOf(specification, model, await openRunners(specification, model), device);
+    const shapes = new Map(Object.entries(model.trainable).map(([name, { shape }]) => [name, shape]));
+    const initial = arraysOf(model.trainable);
+    if (!device.keepsTensors) {
+      return engineOf({
+        specification,
+        model,
+        device,
+        held: hostState(shapes, initial),
+        runners: await openRunners(specification, model),
+      });
+    }
+    const held = await deviceState(device, specification.device, shapes, initial);
+    return engineOf({ specification, model, device, held, runners: [onnxRunner(specification, model, held.compile)] });
   } catch (error) {
     await device.release();
     throw error;
@@ -54,7 +57,16 @@ const openRunners = async (specification: EngineSpecification, model: LoadedMode
   throw failed.reason;
 };
 
-const engineOf = (specification: EngineSpecification, model: LoadedModel, runners: readonly Runner[], device: Device): Engine => {
+/** All of it is released with the engine. */
+interface EngineParts {
+  readonly specification: EngineSpecification;
+  readonly model: LoadedModel;
+  readonly device: Device;
+  readonly held: TrainingState;
+  readonly runners: readonly Runner[];
+}
+
+const engineOf = ({ specification, model, device, held, runners }: EngineParts): Engine => {
   const { decoder } = model;
   const lora = specification.parameters.kind === 'lora' ? specification.parameters : undefined;
   const names = Object.keys(model.trainable);
@@ -62,10 +74,6 @@ const engineOf = (specification: EngineSpecification, model: LoadedModel, runner
   const tokenBudget = Math.max(1, Math.floor(activationBudget / (decoder.width * decoder.layerCount)));
   const team = runnerTeam(runners, specification.threadCount);
 
-  // The engine's state, replaced whole by every call that changes it.
-  let parameters: Arrays = arraysOf(model.trainable);
-  let optimiser: OptimiserState | undefined;
-  let accumulated: Record<string, Float32Array> | undefined;
   let stepCount = 0;
   let runsSinceStep = 0;
   let dropoutSeed = lora?.seed ?? 0;
@@ -76,11 +84,11 @@ const engineOf = (specification: EngineSpecification, model: LoadedModel, runner
     const batches = microBatches(rows, tokenBudget);
     const take = (batch: MicroBatch, { columns, gradients }: LossOutcome): void => {
       addToRows(sums, rows, batch, columns);
-      if (gradients !== undefined) accumulated = added(accumulated, gradients);
+      if (gradients !== undefined) held.add(gradients);
     };
     const firstRun = runsSinceStep;
     if (training) runsSinceStep += batches.length;
-    await team.adopt(parameters);
+    await adopt();
     await team.inOrder(
       batches,
       (runner, { rowIndices, shape }, index, threadCount) =>
@@ -97,11 +105,14 @@ const engineOf = (specification: EngineSpecification, model: LoadedModel, runner
     return sums.map(finished);
   };
 
+  /** Runners compute with the parameters as they are now. */
+  const adopt = async (): Promise<void> => {
+    if (held.adoptable !== undefined) await team.adopt(held.adoptable);
+  };
+
   /** Starts over from these parameters. */
-  const begin = (from: Arrays): void => {
-    parameters = from;
-    optimiser = undefined;
-    accumulated = undefined;
+  const begin = async (from: Arrays, optimiser?: OptimiserState): Promise<void> => {
+    await held.begin(from, optimiser);
     stepCount = 0;
     runsSinceStep = 0;
   };
@@ -111,7 +122,7 @@ const engineOf = (specification: EngineSpecification, model: LoadedModel, runner
       architecture: decoder.architecture,
       vocabularySize: decoder.vocabularySize,
       contextLength: decoder.contextLength,
-      trainableCount: Object.values(parameters).reduce((sum, data) => sum + data.length, 0),
+      trainableCount: Object.values(model.trainable).reduce((sum, { data }) => sum + data.length, 0),
       parameterCount: [...decoder.parameters.values()].reduce((sum, shape) => sum + shape.reduce((a, b) => a * b, 1), 0),
     },
     forwardBackward: async (rows, loss) => {
@@ -119,59 +130,50 @@ const engineOf = (specification: EngineSpecification, model: LoadedModel, runner
       return totalOf(await lossesOf(rows, loss, true));
     },
     forward: (rows, loss) => lossesOf(rows, loss, false),
-    optimStep: async ({ optimiser: chosen, learningRate, tokenCount, maximumNorm }) => {
-      if (accumulated === undefined) throw new InternalError('optimStep without a forwardBackward before it: there are no gradients');
+    optimStep: async (options) => {
+      if (!held.hasGradients) throw new InternalError('optimStep without a forwardBackward before it: there are no gradients');
+      const { tokenCount } = options;
       if (!(tokenCount > 0)) throw new InternalError(`optimStep wants the step's token count, which must be above 0, not ${tokenCount}`);
-      const norm = globalNorm(accumulated) / tokenCount;
-      if (!Number.isFinite(norm)) {
-        throw new NotFiniteError(
-          `The gradient of step ${stepCount + 1} is not finite (norm ${norm}). Try a lower learning rate, or clip with maximumNorm.`,
-        );
-      }
-      const factor = clipFactor(norm, maximumNorm) / tokenCount;
-      const gradients = scaled(accumulated, factor);
-      const rule = (optimisers[chosen.name] as (options: OptimiserSpecification) => Optimiser)(chosen);
-      const state = optimiser ?? rule.init(parameters);
-      const next = rule.update({ parameters, gradients, state, learningRate, decays: (name) => (shapes.get(name)?.length ?? 0) > 1 });
-      parameters = next.parameters;
-      optimiser = next.state;
-      accumulated = undefined;
+      const gradientNorm = await held.step(options, stepCount + 1);
       stepCount++;
       runsSinceStep = 0;
-      return { gradientNorm: norm };
+      return { gradientNorm };
     },
     sample: async (requests, options, control = {}) => {
       if (requests.length === 0) return [];
       checkSampleRequests(requests, options, decoder);
-      await team.adopt(parameters);
+      await adopt();
       return team.sample(requests, options, control);
     },
     score: async (requests) => {
       requests.forEach((request, index) => checkScoreRequest(request, index, decoder));
-      await team.adopt(parameters);
+      await adopt();
       return team.inOrder(requests, (runner, request, _, threadCount) =>
         runner.score({ ...request, ...(threadCount !== undefined && { threadCount }) }),
       );
     },
-    parameters: async () => parameterSet(parameters, shapes),
+    parameters: async () => parameterSet(await held.parameters(), shapes),
     state: async () => ({
-      parameters: parameterSet(parameters, shapes),
-      optimiser: Object.fromEntries(Object.entries(optimiser?.slots ?? {}).map(([slot, arrays]) => [slot, parameterSet(arrays, shapes)])),
+      parameters: parameterSet(await held.parameters(), shapes),
+      optimiser: Object.fromEntries(
+        Object.entries((await held.optimiser())?.slots ?? {}).map(([slot, arrays]) => [slot, parameterSet(arrays, shapes)]),
+      ),
       stepCount,
     }),
     restore: async (state: EngineState) => {
-      const slots = Object.entries(state.optimiser).map(([slot, set]) => [slot, checkedArrays(set, shapes)]);
-      begin(checkedArrays(state.parameters, shapes));
-      optimiser = slots.length === 0 ? undefined : { slots: Object.fromEntries(slots), stepCount: state.stepCount };
+      const slots = Object.entries(state.optimiser).map(([slot, set]) => [slot, checkedArrays(set, shapes)] as const);
+      const optimiser = { slots: Object.fromEntries(slots), stepCount: state.stepCount };
+      await begin(checkedArrays(state.parameters, shapes), slots.length === 0 ? undefined : optimiser);
       stepCount = state.stepCount;
     },
     load: async (set) => begin(checkedArrays(set, shapes)),
     reset: async (seed) => {
-      begin(arraysOf(model.redrawn(seed)));
+      await begin(arraysOf(model.redrawn(seed)));
       dropoutSeed = seed;
     },
     release: async () => {
       await team.release();
+      await held.release();
       await device.release();
     },
   };

@@ -6,7 +6,7 @@ import { peakBytes } from '../graph/peak-bytes.ts';
 import type { HostTensor } from '../graph/tensor-type.ts';
 import { isAdapted } from '../nn/scope.ts';
 import type { Arrays } from '../optim/optimiser.ts';
-import { compileProgram } from '../runtime/onnx-program.ts';
+import { type CompileOptions, compileProgram } from '../runtime/onnx-program.ts';
 import type { Program } from '../runtime/program.ts';
 import { lengthBucket, lossBucket } from './buckets.ts';
 import { dropoutMask } from './dropout.ts';
@@ -24,8 +24,15 @@ import { decodeGraph, dropoutName, gradientName, logitsGraph, lossGraph, prefill
  */
 const programMemoryShare = 1 / 10;
 
-/** Computes with ONNX Runtime in the calling thread, which each run blocks. */
-export const onnxRunner = (specification: EngineSpecification, model: LoadedModel): Runner => {
+/**
+ * Computes with ONNX Runtime in the calling thread, which each run blocks.
+ * @param compileGraph compiles for parameters that lie on a device, which are then not adopted
+ */
+export const onnxRunner = (
+  specification: EngineSpecification,
+  model: LoadedModel,
+  compileGraph: (graph: Graph, options: CompileOptions) => Promise<Program> = compileProgram,
+): Runner => {
   const { decoder } = model;
   const lora = specification.parameters.kind === 'lora' ? specification.parameters : undefined;
   const names = Object.keys(model.trainable);
@@ -46,7 +53,7 @@ export const onnxRunner = (specification: EngineSpecification, model: LoadedMode
       return {
         sizeBytes: peakBytes(traced) + (prepack ? frozenBytes : 0),
         compile: () =>
-          compileProgram(traced, {
+          compileGraph(traced, {
             device: specification.device,
             weights: model.frozen,
             // A packed copy per program would multiply the model's memory: programs share the mapped file instead, but for the one that

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node';
 import { InternalError, messageOf, UserError } from '../base/errors.ts';
 import type { Graph } from '../graph/graph.ts';
-import { inSimplerOps } from '../graph/simpler-ops.ts';
+import { inSimplerOps } from '../graph/rewrite.ts';
 import {
   type DataType,
   describeType,
@@ -55,17 +55,8 @@ export const compileProgram = async (traced: Graph, options: CompileOptions = {}
   const { simplerOps, oneThread } = devices[options.device ?? 'cpu'];
   const graph = simplerOps ? inSimplerOps(traced) : traced;
   const inTurn = oneThread ? oneThreadAtATime : atOnce;
-  const bytes = writeOnnx(graph, options.weights);
-  const { weightsFolder } = options;
-  const session = await inTurn(() =>
-    weightsFolder === undefined
-      ? InferenceSession.create(bytes, sessionOptions(options, graph.outputs))
-      : createBeside(weightsFolder, bytes, sessionOptions(options, graph.outputs)),
-  ).catch((error: unknown) => {
-    throw /fallback to CPU EP has been explicitly disabled/.test(messageOf(error))
-      ? new MissingOpError(options.device ?? 'cpu', error)
-      : error;
-  });
+  // In a function of its own, so that nothing below holds on to the model's bytes.
+  const session = await inTurn(() => createSession(graph, options));
   const given = [...graph.inputs].filter(([name]) => !options.weights?.has(name));
   let released = false;
   const runSession = (
@@ -110,6 +101,18 @@ export const compileProgram = async (traced: Graph, options: CompileOptions = {}
 };
 
 const atOnce = <Result>(work: () => Promise<Result>): Promise<Result> => work();
+
+const createSession = async (graph: Graph, options: CompileOptions): Promise<InferenceSession> => {
+  const bytes = writeOnnx(graph, options.weights);
+  const settings = sessionOptions(options, graph.outputs);
+  try {
+    if (options.weightsFolder === undefined) return await InferenceSession.create(bytes, settings);
+    return await createBeside(options.weightsFolder, bytes, settings);
+  } catch (error) {
+    if (!messageOf(error).includes('fallback to CPU EP has been explicitly disabled')) throw error;
+    throw new MissingOpError(options.device ?? 'cpu', error);
+  }
+};
 
 const sessionOptions = (options: CompileOptions, outputs: Graph['outputs']): InferenceSession.SessionOptions => ({
   executionProviders: [options.device ?? 'cpu'],

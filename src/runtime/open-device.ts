@@ -16,7 +16,8 @@ export const openDevice = async (name: DeviceName): Promise<Device> => {
   const anchor = name === 'cpu' ? undefined : await probe(name);
   // Node's binding cannot copy a tensor from a device or to it (`getData` aborts the process): programs do, whose output is their input.
   const transfers = new Map<string, Promise<Program>>();
-  const transfer = (direction: 'up' | 'down', type: TensorType): Promise<Program> => {
+  const transfer = (direction: 'up' | 'down', { dataType, shape }: TensorType): Promise<Program> => {
+    const type = { dataType, shape };
     const key = `${direction} ${describeType(type)}`;
     const known = transfers.get(key);
     const program =
