@@ -73,6 +73,7 @@ describe('comparing answers from anywhere', () => {
     assert.equal(scores.flexible.difference.difference, 0);
     assert.deepEqual(side.cutOff, { count: 4, total: 40 });
     assert.deepEqual(side.followsFormat, { count: 20, total: 40 });
+    assert.deepEqual(side.rightInFormat, { count: 20, total: 20 });
     assert.equal(side.meanTokenCount, 10);
   });
 

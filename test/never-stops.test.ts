@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { endsRepeating, neverStops } from '../src/evaluation/never-stops.ts';
+import type { ScoredAnswer } from '../src/evaluation/score-answers.ts';
+import { summariseAnswers } from '../src/methods/evaluate-model.ts';
 import { tasks } from '../src/tasks/index.ts';
 
 const example = { id: 'q', question: '?', solution: '#### 7', gold: '7' };
@@ -18,6 +20,26 @@ describe('an answer never stops', () => {
     // The limit fell on the very end of the answer: another token might have been the last.
     assert.ok(!neverStops(answer('We have 7 apples. Three and four.\n#### 7')));
     assert.ok(!neverStops(answer('First I count the apples, and then the')));
+  });
+
+  it('as the summary of a model counts it, where the ends of all answers are known', () => {
+    const scored = (text: string, finishReason?: 'stop' | 'length'): ScoredAnswer => {
+      const { strictExtraction = null, flexibleExtraction = null, ...scores } = tasks.gsm8k.score(text, example);
+      const extractions = { strictExtraction, flexibleExtraction };
+      return {
+        id: text,
+        questionHash: '',
+        text,
+        gold: '7',
+        ...scores,
+        ...extractions,
+        ...(finishReason !== undefined && { finishReason }),
+      };
+    };
+    const given = [scored('#### 7 and on', 'length'), scored('First I', 'length'), scored('#### 8', 'stop'), scored('#### 7', 'stop')];
+    const { followsFormatCount, rightInFormatCount, truncatedCount, neverStopsCount } = summariseAnswers(given);
+    assert.deepEqual([followsFormatCount, rightInFormatCount, truncatedCount, neverStopsCount], [3, 2, 2, 1]);
+    assert.equal(summariseAnswers([...given, scored('#### 7')]).neverStopsCount, undefined);
   });
 
   it('where it was cut off while repeating itself', () => {

@@ -13,7 +13,7 @@ import { holm } from '../src/evaluation/holm.ts';
 import { planStudy } from '../src/evaluation/plan.ts';
 import { type Interval, wilsonInterval } from '../src/evaluation/proportion.ts';
 import { exactSignFlipTest, mcnemarTest, signFlipTest } from '../src/evaluation/sign-flip.ts';
-import { renderPlan } from '../src/report/render-plan.ts';
+import { planSentence, renderPlan } from '../src/report/render-plan.ts';
 import { type Population, simulateArms, trueAccuracy } from './simulated-arms.ts';
 
 /** Written by test/golden/evaluation_statistics.py from scipy and statsmodels. */
@@ -313,5 +313,7 @@ describe('the detectable difference', () => {
       /^300 questions and 5 seeds will find a true difference of about 3\.2 to 7\.2 points with 80\.0 % power/,
     );
     assert.match(renderPlan(planStudy({ questionCount: 20, seedCount: 1, comparedCount: 1 })), /5\.0 +none/);
+    const few = planSentence(planStudy({ questionCount: 2, seedCount: 1, comparedCount: 1 }));
+    assert.match(few, /^2 questions and one seed will find no difference with 80\.0 % power, however large/);
   });
 });

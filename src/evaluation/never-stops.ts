@@ -9,7 +9,9 @@ export const neverStops = ({
   followsFormat,
   strictExtraction,
   text,
-}: Pick<AnswerRecord, 'finishReason' | 'followsFormat' | 'strictExtraction' | 'text'>): boolean => {
+}: Pick<AnswerRecord, 'followsFormat' | 'strictExtraction' | 'text'> & {
+  readonly finishReason?: AnswerRecord['finishReason'];
+}): boolean => {
   if (finishReason !== 'length') return false;
   const hasAnswered = followsFormat && strictExtraction !== null && !text.trimEnd().endsWith(strictExtraction);
   return hasAnswered || endsRepeating(text);

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import type { AnswerRecord, LikelihoodRecord } from '../evaluation/answer-record.ts';
 import { type AnswerSampling, engineAnswerer } from '../evaluation/answerer.ts';
 import { evaluate, evaluateLikelihood } from '../evaluation/evaluate.ts';
+import { neverStops } from '../evaluation/never-stops.ts';
 import { type Interval, wilsonInterval } from '../evaluation/proportion.ts';
 import type { ScoredAnswer } from '../evaluation/score-answers.ts';
 import type { Example, Task } from '../tasks/task.ts';
@@ -65,8 +66,12 @@ export interface AnswerSummary {
   readonly strict: ScoreShare;
   readonly flexible: ScoreShare;
   readonly followsFormatCount: number;
+  /** Of those, the strictly right ones. */
+  readonly rightInFormatCount: number;
   /** Cut off by the token limit; undefined where it is not known of every answer. */
   readonly truncatedCount: number | undefined;
+  /** Of those, the ones that would not have stopped: `neverStops`. */
+  readonly neverStopsCount: number | undefined;
   /** Mean tokens of an answer; undefined where they are not known of every answer. */
   readonly meanTokenCount: number | undefined;
 }
@@ -76,15 +81,16 @@ export const summariseAnswers = (answers: readonly (AnswerRecord | ScoredAnswer)
   const answerCount = answers.length;
   const count = (holds: (answer: AnswerRecord | ScoredAnswer) => boolean): number => answers.filter(holds).length;
   const share = (successCount: number): ScoreShare => ({ count: successCount, interval: wilsonInterval(successCount, answerCount) });
+  const areEndsKnown = answers.every(({ finishReason }) => finishReason !== undefined);
   const tokenCounts = answers.flatMap(({ tokenCount }) => tokenCount ?? []);
   return {
     answerCount,
     strict: share(count(({ strict }) => strict)),
     flexible: share(count(({ flexible }) => flexible)),
     followsFormatCount: count(({ followsFormat }) => followsFormat),
-    truncatedCount: answers.every(({ finishReason }) => finishReason !== undefined)
-      ? count(({ finishReason }) => finishReason === 'length')
-      : undefined,
+    rightInFormatCount: count(({ followsFormat, strict }) => followsFormat && strict),
+    truncatedCount: areEndsKnown ? count(({ finishReason }) => finishReason === 'length') : undefined,
+    neverStopsCount: areEndsKnown ? count(neverStops) : undefined,
     meanTokenCount:
       tokenCounts.length === answerCount && answerCount > 0
         ? tokenCounts.reduce((sum, tokens) => sum + tokens, 0) / answerCount

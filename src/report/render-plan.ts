@@ -6,10 +6,12 @@ import { tableLines, wrap } from './render-text.ts';
 export const planSentence = ({ questionCount, seedCount, comparedCount, power, rows }: StudyPlan): string => {
   const middle = rows.find(({ discordance }) => discordance === 0.2);
   const seeds = seedCount === 1 ? 'one seed' : `${seedCount} seeds`;
-  return (
-    `${questionCount} questions and ${seeds} will find a true difference of about ${middle === undefined ? 'none' : range(middle, seedCount)} points with ${percent(power)} % power, ` +
-    `if two students differ on a fifth of the questions${comparedCount > 1 ? `; the level is shared by ${comparedCount} comparisons` : ''}. Smaller effects will look like none.`
-  );
+  const condition = `if two students differ on a fifth of the questions${comparedCount > 1 ? `; the level is shared by ${comparedCount} comparisons` : ''}`;
+  const found =
+    middle?.seedsIndependent === undefined
+      ? `will find no difference with ${percent(power)} % power, however large`
+      : `will find a true difference of about ${range(middle, seedCount)} points with ${percent(power)} % power`;
+  return `${questionCount} questions and ${seeds} ${found}, ${condition}. Smaller effects will look like none.`;
 };
 
 const points = (share: number | undefined): string => (share === undefined ? 'none' : percent(share));

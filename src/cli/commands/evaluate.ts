@@ -116,7 +116,9 @@ const testQuestions = async (
   };
 };
 
-const summaryText = ({ answerCount, strict, flexible, followsFormatCount, truncatedCount, meanTokenCount }: AnswerSummary): string => {
+const summaryText = (summary: AnswerSummary): string => {
+  const { answerCount, strict, flexible, followsFormatCount, rightInFormatCount, truncatedCount, neverStopsCount, meanTokenCount } =
+    summary;
   const share = ({ count, interval }: ScoreShare): string =>
     `${percent(count / answerCount)} %  (95 %: ${percent(interval.low)} to ${percent(interval.high)})  ${count} of ${answerCount}`;
   const plain = (count: number): string => `${percent(count / answerCount)} %`;
@@ -124,7 +126,9 @@ const summaryText = ({ answerCount, strict, flexible, followsFormatCount, trunca
     `right, strict rule     ${share(strict)}`,
     `right, flexible rule   ${share(flexible)}`,
     `follows the format     ${plain(followsFormatCount)}`,
+    ...(followsFormatCount === 0 ? [] : [`right of those         ${percent(rightInFormatCount / followsFormatCount)} %`]),
     ...(truncatedCount === undefined ? [] : [`cut off by the limit   ${plain(truncatedCount)}`]),
+    ...(neverStopsCount === undefined ? [] : [`would never stop       ${plain(neverStopsCount)}`]),
     ...(meanTokenCount === undefined ? [] : [`tokens of an answer    ${meanTokenCount.toFixed(1)}`]),
   ].join('\n');
 };
