@@ -29,7 +29,8 @@ describe('the quickstart', () => {
     assert.equal(summary.questionCount, 16);
     assert.match(summary.protocol.note, /no evidence/);
     const arms = ['none', 'explained', 'short-steps', 'checked', 'gold', 'shuffled'];
-    const names = [...arms.map((arm) => `${arm}--lora--student--seed-1`), 'teacher', 'untouched--student'];
+    const asked = ['', '--shots-4', ...['explained', 'short-steps', 'checked'].map((arm) => `--primed-${arm}`)];
+    const names = [...arms.map((arm) => `${arm}--lora--student--seed-1`), 'teacher', ...asked.map((how) => `untouched--student${how}`)];
     assert.deepEqual(summary.rows.map(({ name }) => name).sort(), names.sort());
   });
 
@@ -63,7 +64,7 @@ describe('the quickstart', () => {
     assert.equal(promptCount, 3);
     assert.deepEqual(
       subjects.map(({ name }) => name),
-      ['base', 'gold, seed 1', 'shuffled, seed 1'],
+      ['base', 'gold', 'shuffled'],
     );
     assert.match(readFileSync(join(folder, 'look', 'attention.html'), 'utf8'), /Heads that changed most/);
 

@@ -50,6 +50,15 @@ describe('retort report and compare', () => {
     assert.equal(status, 0, stderr);
     assert.match(stdout, /^2 runs over the same 60 test questions/);
     assert.equal(retort('report', 'one', 'two', '--check').status, 1);
+    assert.match(retort('report', 'one', 'two', '--page').stderr, /--output FILE\.html/);
+    assert.match(retort('report', 'one', '--page', '--output', 'x.html').stderr, /several folders/);
+    const page = retort('report', 'one', 'two', '--page', '--output', 'both.html');
+    assert.equal(page.status, 0, page.stderr);
+    const written = readFileSync(join(folder, 'both.html'), 'utf8');
+    assert.match(written, /<h1>2 runs over the same 60\u00a0questions?|<h1>2 runs over the same 60 test questions/);
+    assert.match(written, /role="img" aria-label="Per cent of test questions right, [^"]*gold [\d.]+ strict/);
+    assert.match(written, /<td>sources\[1\]<\/td><td>&#34;teacher&#34;<\/td><td>&#34;gold&#34;<\/td>/);
+    assert.ok(!written.includes('<script'));
   });
 
   it('compare files, seeds with commas between them', () => {

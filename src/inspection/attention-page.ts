@@ -1,7 +1,7 @@
-import { createHash } from 'node:crypto';
 import { type Chart, renderChart, seriesScales } from '../report/chart.ts';
-import { type Html, html, trusted } from '../report/html.ts';
-import { pageStyle } from '../report/page-style.ts';
+import { type Html, html } from '../report/html.ts';
+import { pageShell, tableOf } from '../report/page-shell.ts';
+import type { ReportTable } from '../report/sections.ts';
 import { type AttentionStudy, type FirstColumn, type StudyMeasure, studyMeasures } from './attention-study.ts';
 
 const titles: Readonly<Record<StudyMeasure, string>> = {
@@ -15,8 +15,6 @@ const titles: Readonly<Record<StudyMeasure, string>> = {
 
 /** A study as one page: the heads that changed most, and for each measure its curve over layers and its heat maps, with and without the first token. */
 export const renderAttentionPage = async (study: AttentionStudy, title: string): Promise<string> => {
-  const style = pageStyle.trim();
-  const policy = `default-src 'none'; style-src 'sha256-${createHash('sha256').update(style).digest('base64')}'; base-uri 'none'; form-action 'none'`;
   const sections: Html[] = [];
   for (const measure of studyMeasures) {
     const parts: Html[] = [];
@@ -34,16 +32,11 @@ export const renderAttentionPage = async (study: AttentionStudy, title: string):
     }
     if (parts.length > 0) sections.push(html`<section><h2>${titles[measure]}</h2>${parts}</section>`);
   }
-  const page = html`<!doctype html>
-<html lang="en"><head><meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="${policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>${title}: attention</title><style>${trusted(style)}</style></head>
-<body><header><p class="name">${title}</p><h1>${attentionHeadline(study)}</h1>
+  const body = html`<header><p class="name">${title}</p><h1>${attentionHeadline(study)}</h1>
 <p class="note">Means over prompts; intervals are 95 %, from the bootstrap over prompts: they speak of other prompts of this kind, not of other trained students.</p></header>
-<main>${changedTable(study)}${sections}</main></body></html>
+<main>${changedTable(study)}${sections}</main>
 `;
-  return page.html;
+  return pageShell({ title: `${title}: attention`, body });
 };
 
 /** What the study found, in one sentence; a null result reads as one. */
@@ -61,12 +54,19 @@ export const attentionHeadline = ({ promptCount, tokenCount, subjects, changedHe
 
 const changedTable = ({ changedHeads }: AttentionStudy): Html => {
   if (changedHeads.length === 0) return html``;
-  const rows = changedHeads.map(
-    ({ subject, layer, head, change, interval }) =>
-      html`<tr><td>${subject}</td><td class="number">${layer}</td><td class="number">${head}</td><td class="number">${change.toFixed(4)}</td><td class="number">${interval.low.toFixed(4)} to ${interval.high.toFixed(4)}</td></tr>`,
-  );
+  const right = (name: string) => ({ name, align: 'right' as const });
+  const table: ReportTable = {
+    columns: [{ name: 'arm', align: 'left' }, ...['layer', 'head', 'change', '95 % interval'].map(right)],
+    rows: changedHeads.map(({ subject, layer, head, change, interval }) => [
+      subject,
+      String(layer),
+      String(head),
+      change.toFixed(4),
+      `${interval.low.toFixed(4)} to ${interval.high.toFixed(4)}`,
+    ]),
+  };
   return html`<section><h2>Heads that changed most</h2><p class="note">1 − cosine between the head’s maps in the arm and in the base, without the first token’s column.</p>
-<div class="scroll" tabindex="0" role="region" aria-label="Heads that changed most"><table><thead><tr><th scope="col">arm</th><th scope="col" class="number">layer</th><th scope="col" class="number">head</th><th scope="col" class="number">change</th><th scope="col" class="number">95 % interval</th></tr></thead><tbody>${rows}</tbody></table></div></section>`;
+${tableOf(table, 'Heads that changed most')}</section>`;
 };
 
 const curveChart = ({ subjects }: AttentionStudy, measure: StudyMeasure, column: FirstColumn): Chart | undefined => {
@@ -78,7 +78,8 @@ const curveChart = ({ subjects }: AttentionStudy, measure: StudyMeasure, column:
   if (values.length === 0) return undefined;
   const names = [...new Set(values.map(({ name }) => name))];
   const { colour, dash } = seriesScales(names);
-  const color = { field: 'name', type: 'nominal', scale: colour, sort: names, title: null };
+  const legend = { symbolOpacity: 1, symbolType: 'stroke', symbolSize: 160 };
+  const color = { field: 'name', type: 'nominal', scale: colour, sort: names, title: null, legend };
   const x = { field: 'layer', type: 'quantitative', title: 'layer', axis: { tickMinStep: 1 } };
   const last = names.map((name) => `${name} ${values.findLast((value) => value.name === name)?.mean.toFixed(3)} in the last layer`);
   return {
@@ -111,6 +112,11 @@ const heatMap = ({ subjects }: AttentionStudy, name: string, measure: StudyMeasu
   const values = (heads ?? []).flatMap((row, layer) => row.flatMap((value, head) => (Number.isNaN(value) ? [] : [{ layer, head, value }])));
   if (values.length === 0) return undefined;
   const sorted = values.map(({ value }) => value).sort((a, b) => a - b);
+  // One scale for all subjects: the same colour is the same number.
+  const all = subjects
+    .flatMap((subject) => (subject.measures[column][measure]?.heads ?? []).flat())
+    .filter((value) => !Number.isNaN(value));
+  const domain = [all.reduce((a, b) => Math.min(a, b)), all.reduce((a, b) => Math.max(a, b))];
   return {
     description: `${titles[measure]} of ${name}, ${column} the first token’s column, for each head of each layer: from ${sorted[0]?.toFixed(3)} to ${sorted.at(-1)?.toFixed(3)}.`,
     specification: (width) => ({
@@ -122,7 +128,7 @@ const heatMap = ({ subjects }: AttentionStudy, name: string, measure: StudyMeasu
       encoding: {
         x: { field: 'layer', type: 'ordinal', title: 'layer', axis: { labelOverlap: true, labelAngle: 0 } },
         y: { field: 'head', type: 'ordinal', title: 'head' },
-        color: { field: 'value', type: 'quantitative', title: null, scale: { scheme: 'viridis' } },
+        color: { field: 'value', type: 'quantitative', title: null, scale: { scheme: 'viridis', domain } },
       },
     }),
   };

@@ -33,6 +33,8 @@ export interface RunAttention {
   readonly study: AttentionStudy;
   /** Whose answers stand after the questions: the same texts for every subject. */
   readonly answersOf: string;
+  /** Of the arms that were looked at. */
+  readonly seeds: readonly number[];
 }
 
 /**
@@ -56,7 +58,8 @@ export const inspectRun = async (options: InspectRunOptions, surroundings: Surro
     ...(onProgress !== undefined && { onProgress }),
     ...(surroundings.signal !== undefined && { signal: surroundings.signal }),
   });
-  return { study, answersOf };
+  const seeds = [...new Set(arms.map(({ seed }) => seed))];
+  return { study, answersOf, seeds };
 };
 
 export interface StudyModelOptions extends Omit<StudyOptions, 'subjects' | 'measurers'> {

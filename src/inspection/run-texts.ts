@@ -39,11 +39,11 @@ export const trainedArms = async (run: RunFolder, names: readonly string[] | und
 
 const isSameButSeed = (a: ArmId, b: ArmId): boolean => a.source === b.source && a.method === b.method && a.student === b.student;
 
-/** By what tells the arms apart: method and student only where there are several. */
+/** By what tells the arms apart: method, student and seed only where there are several. */
 export const shortName = (arm: ArmId, arms: readonly ArmId[]): string => {
-  const isShared = (key: 'method' | 'student') => arms.every((other) => other[key] === arm[key]);
-  const parts = [arm.source, ...(isShared('method') ? [] : [arm.method]), ...(isShared('student') ? [] : [arm.student])];
-  return `${parts.join(' · ')}, seed ${arm.seed}`;
+  const isShared = (key: keyof ArmId) => arms.every((other) => other[key] === arm[key]);
+  const parts = [arm.source, ...(['method', 'student'] as const).flatMap((key) => (isShared(key) ? [] : [arm[key]]))];
+  return `${parts.join(' · ')}${isShared('seed') ? '' : `, seed ${arm.seed}`}`;
 };
 
 /** Test questions, each with an answer that is the same for every subject, as the texts that students see. */

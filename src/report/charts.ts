@@ -19,8 +19,8 @@ const names = (field: string, isNarrow: boolean): object => ({
   axis: { grid: true, ticks: false, domain: false, ...nameLabels(isNarrow ? 18 : 26) },
 });
 
-/** Per cent right with intervals, by group, strict and flexible beside each other. */
-export const accuracyChart = ({ groups }: RunSummary): Chart => {
+/** Per cent right with intervals, by group, strict and flexible beside each other; up to `maximum`, for charts that stand beside others. */
+export const accuracyChart = ({ groups }: Pick<RunSummary, 'groups'>, maximum?: number): Chart => {
   const values = groups.flatMap(({ label, strict, flexible }) =>
     Object.entries({ strict, flexible }).map(([score, { mean, interval }]) => ({
       label,
@@ -44,7 +44,12 @@ export const accuracyChart = ({ groups }: RunSummary): Chart => {
           mark: { type: 'rule', strokeWidth: 2 },
           encoding: {
             ...sharedOf(isNarrow),
-            x: { field: 'low', type: 'quantitative', title: 'right, %', scale: { zero: true } },
+            x: {
+              field: 'low',
+              type: 'quantitative',
+              title: 'right, %',
+              scale: maximum === undefined ? { zero: true } : { domain: [0, maximum], nice: true },
+            },
             x2: { field: 'high' },
           },
         },

@@ -1,14 +1,13 @@
-import { createHash } from 'node:crypto';
 import { describeCheck, isSound } from '../evaluation/check-run.ts';
 import { measureUnits } from '../evaluation/number-text.ts';
 import { type Chart, renderChart } from './chart.ts';
 import { accuracyChart, collectionChart, costChart, differenceChart, lengthChart, trainingChart } from './charts.ts';
-import { type Html, html, trusted } from './html.ts';
+import { type Html, html } from './html.ts';
 import { methodsParagraph } from './methods-paragraph.ts';
 import type { PageData } from './page-data.ts';
 import { questionList } from './page-questions.ts';
 import { pageScript } from './page-script.ts';
-import { pageStyle } from './page-style.ts';
+import { pageShell, tableOf, unbroken } from './page-shell.ts';
 import { type ReportSection, type ReportTable, reportSections } from './sections.ts';
 
 export interface PageOptions {
@@ -16,16 +15,10 @@ export interface PageOptions {
   readonly withoutText?: boolean;
 }
 
-/**
- * The report of a run as one HTML file: no network, readable without scripts, on paper and on a phone, in light and dark. The policy
- * allows this file's own style and script by their hashes, and nothing else.
- */
+/** The report of a run as one HTML file, readable without scripts. */
 export const renderPage = async (data: PageData, { withoutText = false }: PageOptions = {}): Promise<string> => {
   const { summary } = data;
   const sections = new Map(reportSections(summary, 'full').map((section) => [section.heading, section]));
-  const style = pageStyle.trim();
-  const script = pageScript.trim();
-  const policy = `default-src 'none'; style-src 'sha256-${hashOf(style)}'; script-src 'sha256-${hashOf(script)}'; base-uri 'none'; form-action 'none'`;
   const parts = [
     await accuracyPart(data, sections),
     await differencePart(data, sections),
@@ -35,18 +28,7 @@ export const renderPage = async (data: PageData, { withoutText = false }: PageOp
     questionPart(data, withoutText),
     runPart(data, sections, withoutText),
   ].filter((part) => part !== undefined);
-  const page = html`<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="${policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="referrer" content="no-referrer">
-<title>${summary.name}: retort report</title>
-<style>${trusted(style)}</style>
-</head>
-<body>
-<header>
+  const body = html`<header>
 <p class="name">${summary.name} · ${summary.protocol.task} · ${summary.questionCount} test questions</p>
 <h1>${unbroken(summary.headline)}</h1>
 ${summary.protocol.note === undefined ? html`` : html`<p dir="auto">${summary.protocol.note}</p>`}
@@ -57,19 +39,9 @@ ${noticesOf(data)}
 ${parts.map(({ id, heading, content }) => html`<section id="${id}"><h2>${heading}</h2>\n${content}</section>\n`)}
 </main>
 <footer><p>Every number on this page was computed from the stored answers when it was written. ${describeCheck(data.check, 'page')}</p></footer>
-<script>${trusted(script)}</script>
-</body>
-</html>
 `;
-  return page.html;
+  return pageShell({ title: `${summary.name}: retort report`, body, script: pageScript });
 };
-
-/** No line ends within a number and what belongs to it: `p < 0.001`, `95 % interval`, `+4.2 points`. */
-const unbroken = (text: string): string =>
-  text
-    .replaceAll('p-values', 'p\u2011values')
-    .replace(/p [<=] \d/g, (found) => found.replaceAll(' ', '\u00a0'))
-    .replace(/(\d) (?=%|points|seeds|questions|nats)/g, '$1\u00a0');
 
 interface Part {
   readonly id: string;
@@ -78,8 +50,6 @@ interface Part {
 }
 
 type Sections = ReadonlyMap<string, ReportSection>;
-
-const hashOf = (text: string): string => createHash('sha256').update(text).digest('base64');
 
 /** What a reader must know before the numbers. */
 const noticesOf = ({ summary, check }: PageData): Html => {
@@ -204,12 +174,4 @@ const sectionBody = (section: ReportSection | undefined): Html => {
   if (section === undefined) return html``;
   const { notes, table, items = [], heading } = section;
   return html`${notes.map((note) => html`<p class="note">${note}</p>`)}${table === undefined ? html`` : tableOf(table, heading)}${items.length === 0 ? html`` : html`<ul>${items.map((item) => html`<li dir="auto">${item}</li>`)}</ul>`}`;
-};
-
-/** Wider than a phone: the table scrolls by itself, with the keyboard too, and the page does not. */
-const tableOf = ({ columns, rows }: ReportTable, name: string): Html => {
-  const classOf = (index: number): Html => (columns[index]?.align === 'right' ? html` class="number"` : html``);
-  return html`<div class="scroll" tabindex="0" role="region" aria-label="${name}"><table>
-<thead><tr>${columns.map((column, index) => html`<th scope="col"${classOf(index)}>${column.name}</th>`)}</tr></thead>
-<tbody>${rows.map((row) => html`<tr>${row.map((cell, index) => html`<td${classOf(index)}>${cell}</td>`)}</tr>\n`)}</tbody></table></div>`;
 };

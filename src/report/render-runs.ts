@@ -12,15 +12,12 @@ export interface RunBesideOthers {
 
 /** Several runs beside each other, for the terminal: what each found, their rows in one table, and in what their configs differ. */
 export const renderRuns = (runs: readonly RunBesideOthers[], width = 120): string => {
-  const hashes = new Set(runs.map(({ summary }) => summary.questionsHash));
   const findings = runs.flatMap(({ summary }) => {
     const [first = '', ...rest] = wrap(`${summary.name}: ${summary.headline}`, width - 2);
     return [first, ...rest.map((line) => `  ${line}`)];
   });
   return [
-    hashes.size === 1
-      ? `${runs.length} runs over the same ${runs[0]?.summary.questionCount ?? 0} test questions. Between runs nothing was planned: use retort compare on their answers for one that is.`
-      : `${runs.length} runs over different test questions: their numbers stand beside each other and must not be compared.`,
+    besideText(runs),
     '',
     ...findings,
     '',
@@ -30,7 +27,15 @@ export const renderRuns = (runs: readonly RunBesideOthers[], width = 120): strin
   ].join('\n');
 };
 
-const groupTable = (runs: readonly RunBesideOthers[]): ReportTable => ({
+/** Whether the runs' numbers may be compared at all. */
+export const besideText = (runs: readonly RunBesideOthers[]): string => {
+  const hashes = new Set(runs.map(({ summary }) => summary.questionsHash));
+  return hashes.size === 1
+    ? `${runs.length} runs over the same ${runs[0]?.summary.questionCount ?? 0} test questions. Between runs nothing was planned: use retort compare on their answers for one that is.`
+    : `${runs.length} runs over different test questions: their numbers stand beside each other and must not be compared.`;
+};
+
+export const groupTable = (runs: readonly RunBesideOthers[]): ReportTable => ({
   columns: [
     { name: 'run', align: 'left' },
     { name: 'answers of', align: 'left' },
@@ -52,7 +57,7 @@ const groupTable = (runs: readonly RunBesideOthers[]): ReportTable => ({
 const meanText = ({ mean, interval }: GroupMean): string => `${percent(mean)} (${percent(interval.low)} to ${percent(interval.high)})`;
 
 /** Every setting in which any run differs from the first. */
-const differenceTable = (runs: readonly RunBesideOthers[]): ReportTable => {
+export const differenceTable = (runs: readonly RunBesideOthers[]): ReportTable => {
   const [first, ...others] = runs;
   const paths = [
     ...new Set(others.flatMap(({ resolvedConfig }) => configDifferences(first?.resolvedConfig, resolvedConfig).map(({ path }) => path))),

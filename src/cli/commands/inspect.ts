@@ -66,7 +66,7 @@ const inspectAttention = async (context: CommandContext, folder: string | undefi
     return write(context, study, resolve(terminal.workingFolder, options.output ?? 'inspection'), names.join(', '));
   }
   const run = await openRun(resolve(terminal.workingFolder, folder));
-  const { study, answersOf } = await inspectRun(
+  const { study, answersOf, seeds } = await inspectRun(
     {
       run,
       model: baseModel(context, options),
@@ -79,7 +79,12 @@ const inspectAttention = async (context: CommandContext, folder: string | undefi
     await surroundingsOf(stageOptions(context)),
   );
   const output = options.output === undefined ? join(run.path, 'inspection') : resolve(terminal.workingFolder, options.output);
-  await write(context, study, output, `${run.name}: questions with the answers of ${answersOf}`);
+  await write(
+    context,
+    study,
+    output,
+    `${run.name}: ${seeds.length === 1 ? 'seed' : 'seeds'} ${seeds.join(', ')}, questions with the answers of ${answersOf}`,
+  );
 };
 
 const baseModel = ({ terminal }: CommandContext, { model }: InspectOptions): string => {

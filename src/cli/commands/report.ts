@@ -1,10 +1,12 @@
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { UserError } from '../../base/errors.ts';
+import { writeFileAtomic } from '../../base/folders.ts';
 import { checkRun, describeCheck, isSound } from '../../evaluation/check-run.ts';
 import { summariseRun } from '../../evaluation/summarise-run.ts';
-import { type RunBesideOthers, renderRuns } from '../../report/render-runs.ts';
+import { besideText, type RunBesideOthers, renderRuns } from '../../report/render-runs.ts';
 import { renderJson, renderMarkdown, renderTerminal } from '../../report/render-text.ts';
+import { renderRunsPage } from '../../report/runs-page.ts';
 import { writeReport } from '../../report/write-report.ts';
 import { openRun, type RunFolder } from '../../run-folder/run-folder.ts';
 import { type Task, tasks } from '../../tasks/index.ts';
@@ -15,6 +17,7 @@ interface ReportOptions {
   readonly page: boolean;
   readonly withoutText: boolean;
   readonly check: boolean;
+  readonly output?: string;
 }
 
 export const addReport = (program: Command, act: Act): void => {
@@ -26,6 +29,7 @@ export const addReport = (program: Command, act: Act): void => {
     .option('--page', "writes the run's report anew: one HTML page, Markdown and JSON", false)
     .option('--without-text', 'with --page: without questions, answers and config, for sharing', false)
     .option('--check', 'recomputes every number from the stored answers and compares files with their hashes', false)
+    .option('--output <file>', 'with --page and several runs: where their page is written')
     .action(act(reportCommand));
 };
 
@@ -34,16 +38,19 @@ const reportCommand = async (context: CommandContext, folders: readonly string[]
   const runs: RunFolder[] = [];
   for (const folder of folders) runs.push(await openRun(resolve(terminal.workingFolder, folder)));
   const [run] = runs;
+  if (given.output !== undefined && (runs.length === 1 || !given.page))
+    throw new UserError('--output says where the page of several runs goes: give it with --page and several folders.');
   if (run !== undefined && runs.length === 1) return reportOne(context, run, given);
-  if (given.check || given.page || given.markdown)
-    throw new UserError('--check, --page and --markdown are about one run. Give one folder.');
+  if (given.check || given.markdown) throw new UserError('--check and --markdown are about one run. Give one folder.');
+  if (given.page && given.output === undefined)
+    throw new UserError('Several runs have no folder in common: say where their page goes, with --output FILE.html.');
   const beside: RunBesideOthers[] = [];
   for (const one of runs) beside.push({ summary: await summariseRun(one), resolvedConfig: await one.resolvedConfig() });
-  printResult(
-    context,
-    beside.map(({ summary }) => summary),
-    renderRuns(beside, reportWidth(terminal)),
-  );
+  const summaries = beside.map(({ summary }) => summary);
+  if (!given.page) return printResult(context, summaries, renderRuns(beside, reportWidth(terminal)));
+  const page = resolve(terminal.workingFolder, given.output ?? '');
+  await writeFileAtomic(page, await renderRunsPage(beside));
+  printResult(context, { page, summaries }, `${besideText(beside)}\n\nThe page: ${page}`);
 };
 
 const reportOne = async (context: CommandContext, run: RunFolder, { markdown, page, withoutText, check }: ReportOptions): Promise<void> => {
