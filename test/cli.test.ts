@@ -59,6 +59,22 @@ describe('the user’s mistakes end with 1, and a message without a stack trace'
     ['a model that is not there', ['run', 'good.yaml'], /There is no model at .*student/],
     ['a folder that is no model', ['generate', 'data', 'prompts.jsonl', '--output', 'out.jsonl'], /data.* is no model|data.* has no/],
     ['a run that is not there', ['report', 'runs/nothing'], /^No run at .*nothing\. /],
+    [
+      'a merge without an adapter, in short or in full',
+      ['export', 'data', '--output', 'merged'],
+      /required option '--adapter <folder>' not specified/,
+    ],
+    ['answers of no run', ['export', 'responses', 'data', '--format', 'alpaca', '--output', 'out'], /^No run at .*data\. /],
+    [
+      'answers in no form',
+      ['export', 'responses', 'data', '--format', 'cvs', '--output', 'out'],
+      /Allowed choices are chat-jsonl, sharegpt, alpaca/,
+    ],
+    [
+      'a data set on the hub without network',
+      ['run', 'good.yaml', '--offline', '--set', 'task.folder=hub:ada/gsm8k'],
+      /^Offline, and hub:ada\/gsm8k is not in the cache/,
+    ],
     ['nothing to evaluate', ['evaluate', '--task', 'gsm8k'], /Give a model to measure, or --answers FILE to score/],
     ['answers for no task', ['evaluate', '--answers', 'a.jsonl'], /Name the task: --task gsm8k or word-problems/],
     ['an unknown task', ['evaluate', '--answers', 'a.jsonl', '--task', 'gsm'], /Allowed choices are gsm8k, word-problems/],
