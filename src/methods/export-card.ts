@@ -1,19 +1,19 @@
-import { readFile } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { z } from 'zod';
-import { UserError } from '../base/errors.ts';
-import { hasCode, sha256OfFile } from '../base/folders.ts';
+import { sha256OfFile } from '../base/folders.ts';
 import type { ExportFormatName, ExportRow, ResponseFormat } from '../responses/export-formats.ts';
-import { provenanceFile } from '../responses/provenance.ts';
 import type { Response } from '../responses/response.ts';
 import { responsesFile } from '../responses/response-store.ts';
 import type { RunFolder } from '../run-folder/run-folder.ts';
 import { packageVersion } from '../run-folder/versions.ts';
+import { runProvenance } from './run-provenance.ts';
 
 export interface ExportCardFacts {
   readonly run: RunFolder;
   readonly arm: string;
-  /** The folder of its answers. */
+  /** The arm that was asked for these answers. */
+  readonly answersOf: string;
+  /** The folder that they are in. */
   readonly store: string;
   readonly formatName: ExportFormatName;
   readonly format: ResponseFormat;
@@ -36,14 +36,13 @@ const sourceSchema = z.looseObject({
   strategy: z.looseObject({ name: z.string(), version: z.number(), text: z.string(), placement: z.string() }),
   sampling: z.record(z.string(), z.unknown()),
   failures: z.record(z.string(), z.number()),
-  terms: z.array(z.string()),
 });
-const cardSchema = z.looseObject({ sources: z.record(z.string(), z.unknown()) });
+type Source = z.output<typeof sourceSchema>;
 
 /** The README beside exported answers: what they are, how they came about, under which terms, and how to train on them. */
 export const exportCard = async (facts: ExportCardFacts): Promise<string> => {
-  const { run, arm, store, format, formatName, isPrimed, rows, responses, hash, files } = facts;
-  const source = await sourceOf(store);
+  const { run, arm, answersOf, store, format, formatName, isPrimed, rows, responses, hash, files } = facts;
+  const { source, licences } = await provenanceOf(run, answersOf);
   const dates = responses.map(({ collectedAt }) => collectedAt).sort();
   const [first, last] = [dates[0], dates.at(-1)];
   const { protocol } = await run.manifest();
@@ -76,7 +75,7 @@ export const exportCard = async (facts: ExportCardFacts): Promise<string> => {
     ...table.map(([name, value]) => `| ${name} | ${cell(value ?? '')} |`),
     '',
     '## Terms',
-    ...termsLines(source),
+    ...(licences.length === 0 ? ['Nothing is known of the terms of these answers.'] : licences.map((note) => `- ${note}`)),
     '',
     '## Training',
     ...trainingLines(files, format),
@@ -84,7 +83,7 @@ export const exportCard = async (facts: ExportCardFacts): Promise<string> => {
   ].join('\n');
 };
 
-const sourceRows = ({ strategy, sampling, failures }: z.infer<typeof sourceSchema>): string[][] => [
+const sourceRows = ({ strategy, sampling, failures }: Source): string[][] => [
   [
     'primed by',
     strategy.text === '' ? 'nothing' : `${strategy.name}, version ${strategy.version}, ${strategy.placement}: ${strategy.text}`,
@@ -98,14 +97,6 @@ const sourceRows = ({ strategy, sampling, failures }: z.infer<typeof sourceSchem
   ],
 ];
 
-const termsLines = (source: z.infer<typeof sourceSchema> | undefined): string[] => {
-  if (source === undefined)
-    return ['These answers were not asked of a teacher by retort: the terms are those of the data that they come from.'];
-  if (source.terms.length === 0)
-    return ["Nothing is known here of terms that restrict training on these answers; the teacher's own licence decides."];
-  return source.terms.map((note) => `- ${note}`);
-};
-
 const trainingLines = (files: readonly string[], { fileName }: ResponseFormat): string[] => [
   ...(files.includes('trl.yaml') ? ['- TRL: `trl sft --config trl.yaml`'] : []),
   ...(files.includes('llama-factory.yaml') ? ['- LLaMA-Factory: `llamafactory-cli train llama-factory.yaml`'] : []),
@@ -114,24 +105,12 @@ const trainingLines = (files: readonly string[], { fileName }: ResponseFormat): 
 
 const cell = (text: string): string => text.replaceAll('|', '\\|').replaceAll(/\r?\n/g, '<br>');
 
-/** The arm's (or the one's that it was chosen of) part of the provenance card; undefined where no teacher was asked. */
-const sourceOf = async (folder: string): Promise<z.infer<typeof sourceSchema> | undefined> => {
-  const path = provenanceFile(folder);
-  let text: string;
-  try {
-    text = await readFile(path, 'utf8');
-  } catch (thrown) {
-    if (hasCode(thrown, 'ENOENT')) return undefined;
-    throw thrown;
-  }
-  try {
-    return sourceSchema.parse(cardSchema.parse(JSON.parse(text)).sources[basename(folder)]);
-  } catch (thrown) {
-    throw new UserError(
-      `${path} is damaged: the terms under which these answers came are not known. Write it anew with: retort collect CONFIG`,
-      {
-        cause: thrown,
-      },
-    );
-  }
+/** What the run's provenance card says of the arm's answers. */
+const provenanceOf = async (
+  run: RunFolder,
+  name: string,
+): Promise<{ readonly source: Source | undefined; readonly licences: readonly string[] }> => {
+  const { arms } = await runProvenance(run);
+  const arm = arms.find((candidate) => candidate.name === name);
+  return { source: sourceSchema.safeParse(arm?.answers).data, licences: arm?.licences ?? [] };
 };

@@ -150,6 +150,7 @@ const writeArm = async (
   const card = await exportCard({
     run,
     arm: arm.name,
+    answersOf: arm.of ?? arm.name,
     store: storeOf(run, arm),
     formatName,
     format,

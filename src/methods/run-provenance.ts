@@ -27,11 +27,15 @@ const sourceSchema = z.looseObject({
 
 const yieldsSchema = z.object({ arms: z.array(z.looseObject({ source: z.string() })).catch([]) });
 
+/** Writes `runProvenance` beside the answers. */
+export const writeRunProvenance = async (run: RunFolder): Promise<void> =>
+  writeJsonAtomic(runProvenanceFile(run), await runProvenance(run));
+
 /**
- * Writes how a run's training answers came about: teachers with their versions as reported, strategies with their texts, dates, prices, counts kept and
+ * How a run's training answers came about: teachers with their versions as reported, strategies with their texts, dates, prices, counts kept and
  * dropped with reasons, licence notes and hashes. All of it is read from the run's own files, so that it can be written anew at any time.
  */
-export const writeRunProvenance = async (run: RunFolder): Promise<void> => {
+export const runProvenance = async (run: RunFolder) => {
   const manifest = await run.manifest();
   const config = configSchema.parse(await run.resolvedConfig());
   const curated = manifest.stages[stageNames.curate('answers')];
@@ -52,7 +56,7 @@ export const writeRunProvenance = async (run: RunFolder): Promise<void> => {
   }
   const { keep, verify, redact } = config.collection;
   const isOfAnswers = (name: string): boolean => /^(?:collect|judge|curate)--/.test(name);
-  await writeJsonAtomic(runProvenanceFile(run), {
+  return {
     format: 'retort-provenance',
     version: 1,
     run: { name: manifest.name, createdAt: manifest.createdAt, configHash: manifest.configHash },
@@ -63,7 +67,7 @@ export const writeRunProvenance = async (run: RunFolder): Promise<void> => {
     arms,
     warnings: manifest.warnings.filter(({ stage }) => isOfAnswers(stage)),
     files: Object.fromEntries(Object.entries(manifest.files).filter(([file]) => /^(?:responses|verdicts|curation)\//.test(file))),
-  });
+  };
 };
 
 const dataLicences: Readonly<Record<string, string>> = {
