@@ -76,7 +76,7 @@ describe('an estimate', () => {
 
   it('without a sample gives bounds, and says so', () => {
     const planned = planCollection(setUp(100, 10));
-    const bytes = planned.reduce((sum, { messages }) => sum + Buffer.byteLength(messages()[0]?.content ?? ''), 0);
+    const bytes = planned.reduce((sum, item) => sum + Buffer.byteLength(item.messages()[0]?.content ?? ''), 0);
     const estimate = estimateCollection({ planned, sample: [], sampled: [], prices, concurrency: 4 });
     assert.deepEqual(estimate.completionTokens, { low: 10, high: 5120 });
     assert.equal(estimate.promptTokens.high, bytes + 80);

@@ -5,13 +5,13 @@ import type { Example, Task } from '../tasks/task.ts';
 import type { ChatMessage, TeacherIdentity, TeacherSampling } from '../teachers/teacher.ts';
 import { requestKey, requestSeed } from './request-key.ts';
 
-/** What is to be asked, question by question. Messages are made when they are needed, not kept. */
+/** What is to be asked, question by question. Messages and sampling are made when they are needed, not kept. */
 export interface PlannedAnswer {
   readonly requestKey: string;
   readonly example: Example;
   readonly sampleIndex: number;
   readonly sampling: TeacherSampling;
-  readonly messages: () => ChatMessage[];
+  messages(): ChatMessage[];
 }
 
 /** What decides the answers of one collection. */
@@ -42,22 +42,48 @@ export const planCollection = ({
   const sampleIndices = Array.from({ length: samplesPerQuestion }, (_, index) => index);
   const messagesOf = (example: Example): ChatMessage[] =>
     primedMessages(strategy, example, task.instruction).map(({ role, content }) => ({ role, content: redact(content) }));
+  const plan: Plan = { sampling, messagesOf };
   const planOne = (example: Example, sampleIndex: number): PlannedAnswer => {
-    const ownSampling = { ...sampling, seed: requestSeed(sampling.seed, example.id, sampleIndex) };
+    const ownSampling = samplingOf(plan, example, sampleIndex);
     const parts = { messages: messagesOf(example), teacher: teacher.identity, sampling: ownSampling, strategy, sampleIndex };
-    return plannedAnswer(requestKey(parts), example, sampleIndex, ownSampling, messagesOf);
+    return new Planned(requestKey(parts), example, sampleIndex, plan);
   };
   return examples.flatMap((example) => sampleIndices.map((sampleIndex) => planOne(example, sampleIndex)));
 };
 
-/** In a function of its own, whose closure keeps the question and not the messages that its key was made from. */
-const plannedAnswer = (
-  key: string,
-  example: Example,
-  sampleIndex: number,
-  sampling: TeacherSampling,
-  messagesOf: (example: Example) => ChatMessage[],
-): PlannedAnswer => ({ requestKey: key, example, sampleIndex, sampling, messages: () => messagesOf(example) });
+/** What all requests of a plan share. */
+interface Plan {
+  readonly sampling: TeacherSampling;
+  readonly messagesOf: (example: Example) => ChatMessage[];
+}
+
+const samplingOf = ({ sampling }: Plan, { id }: Example, sampleIndex: number): TeacherSampling => ({
+  ...sampling,
+  seed: requestSeed(sampling.seed, id, sampleIndex),
+});
+
+/** A class, since there may be a hundred thousand: an object with a closure and a sampling of its own takes three times the memory. */
+class Planned implements PlannedAnswer {
+  readonly requestKey: string;
+  readonly example: Example;
+  readonly sampleIndex: number;
+  readonly #plan: Plan;
+
+  constructor(key: string, example: Example, sampleIndex: number, plan: Plan) {
+    this.requestKey = key;
+    this.example = example;
+    this.sampleIndex = sampleIndex;
+    this.#plan = plan;
+  }
+
+  get sampling(): TeacherSampling {
+    return samplingOf(this.#plan, this.example, this.sampleIndex);
+  }
+
+  messages(): ChatMessage[] {
+    return this.#plan.messagesOf(this.example);
+  }
+}
 
 const checkIds = (examples: readonly Example[]): void => {
   const seen = new Set<string>();

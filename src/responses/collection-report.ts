@@ -47,7 +47,8 @@ export const collectionTally = (
   planned: readonly PlannedAnswer[],
   settled: (requestKey: string) => StoredAnswer | undefined,
 ): CollectionTally => {
-  const statuses = new Map<string, Pick<StoredAnswer, 'status' | 'reason'>>();
+  /** `kept`, or the reason: not the answer itself, whose text would stay in memory with it. */
+  const verdicts = new Map<string, string>();
   const unanswered = new Set<string>();
   let keptCount = 0;
   let newCount = 0;
@@ -57,8 +58,8 @@ export const collectionTally = (
   let usage: Usage | undefined;
   let underWayCount = 0;
   const set = (key: string, answer: Pick<StoredAnswer, 'status' | 'reason'>): void => {
-    keptCount += Number(answer.status === 'kept') - Number(statuses.get(key)?.status === 'kept');
-    statuses.set(key, answer);
+    keptCount += Number(answer.status === 'kept') - Number(verdicts.get(key) === 'kept');
+    verdicts.set(key, answer.status === 'kept' ? 'kept' : (answer.reason ?? answer.status));
     if (answer.reason === 'unanswered') unanswered.add(key);
     else unanswered.delete(key);
   };
@@ -68,9 +69,9 @@ export const collectionTally = (
   }
   const counts = () => ({
     wantedCount: planned.length,
-    doneCount: statuses.size - unanswered.size,
+    doneCount: verdicts.size - unanswered.size,
     keptCount,
-    failedCount: statuses.size - keptCount,
+    failedCount: verdicts.size - keptCount,
   });
   return {
     countRequest: () => {
@@ -92,7 +93,7 @@ export const collectionTally = (
       ...about,
       ...counts(),
       keys: planned.map(({ requestKey }) => requestKey),
-      failures: countBy([...statuses.values()].flatMap(({ status, reason }) => (status === 'kept' ? [] : [reason ?? status]))),
+      failures: countBy([...verdicts.values()].filter((verdict) => verdict !== 'kept')),
       newCount,
       newStrictCount,
       newFlexibleCount,

@@ -117,7 +117,7 @@ const usdOf = (
   return { usd: { low: at('low'), high: at('high') } };
 };
 
-const byteCount = ({ messages }: PlannedAnswer): number => sum(messages().map(({ content }) => Buffer.byteLength(content)));
+const byteCount = (item: PlannedAnswer): number => sum(item.messages().map(({ content }) => Buffer.byteLength(content)));
 
 const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);
 

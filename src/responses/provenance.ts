@@ -80,11 +80,18 @@ const readCard = async (folder: string): Promise<Record<string, unknown>> => {
   }
 };
 
+interface AnswerKind {
+  readonly model: string | undefined;
+  readonly failure: string | undefined;
+}
+
 type Counted = Pick<SourceProvenance, 'reportedModels' | 'keptCount' | 'failures' | 'firstAnswerAt' | 'lastAnswerAt' | 'spent'>;
 
 const countAnswers = async (folder: string, keys: ReadonlySet<string>): Promise<Counted> => {
   const path = responsesFile(folder);
-  const last = new Map<string, { readonly model: string | undefined; readonly failure: string | undefined }>();
+  // By key the last answer's kind, of which there are few.
+  const last = new Map<string, AnswerKind>();
+  const kinds = new Map<string, AnswerKind>();
   let spent = nothingSpent;
   let isPriced = false;
   let firstAnswerAt: string | undefined;
@@ -92,7 +99,10 @@ const countAnswers = async (folder: string, keys: ReadonlySet<string>): Promise<
   for await (const response of readAnswerHeads(path)) {
     if (!keys.has(response.requestKey)) continue;
     const { status, reason, reportedModel, collectedAt } = response;
-    last.set(response.requestKey, { model: reportedModel, failure: status === 'kept' ? undefined : (reason ?? status) });
+    const kind = { model: reportedModel, failure: status === 'kept' ? undefined : (reason ?? status) };
+    const name = JSON.stringify(kind);
+    if (!kinds.has(name)) kinds.set(name, kind);
+    last.set(response.requestKey, kinds.get(name) ?? kind);
     spent = addSpending(spent, spendingOf(response));
     isPriced ||= response.costUsd !== undefined;
     firstAnswerAt ??= collectedAt;

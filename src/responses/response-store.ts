@@ -34,9 +34,10 @@ export const openResponseStore = async (
     const path = responsesFile(folder);
     const lines = await appendJsonLines(path, options);
     const answers = new Map<string, StoredAnswer>();
+    const shared = new Map<string, StoredAnswer>();
     let spent = nothingSpent;
     const add = (head: AnswerHead): void => {
-      answers.set(head.requestKey, storedAnswer(head));
+      answers.set(head.requestKey, storedAnswer(head, shared));
       spent = addSpending(spent, spendingOf(head));
     };
     try {
@@ -81,13 +82,15 @@ export const spendingOf = ({
   return { usd: costUsd, tokens: whole === undefined ? 0 : whole.promptTokens + whole.completionTokens, requests: tryCount };
 };
 
-const storedAnswer = ({ status, reason, finishReason, source, isEmpty }: AnswerHead): StoredAnswer => ({
-  status,
-  finishReason,
-  source,
-  ...(reason === undefined ? {} : { reason }),
-  isEmpty,
-});
+/** What is kept of an answer; alike ones are one object, since there may be a hundred thousand of a few kinds. */
+const storedAnswer = ({ status, reason, finishReason, source, isEmpty }: AnswerHead, shared: Map<string, StoredAnswer>): StoredAnswer => {
+  const name = JSON.stringify([status, reason, finishReason, source, isEmpty]);
+  const known = shared.get(name);
+  if (known !== undefined) return known;
+  const answer = { status, finishReason, source, ...(reason === undefined ? {} : { reason }), isEmpty };
+  shared.set(name, answer);
+  return answer;
+};
 
 export interface ReadResponsesOptions {
   /** The answers to read, in the order to give them: `keys` of a CollectionReport. A folder may hold answers of other teachers and settings too. */
