@@ -311,6 +311,13 @@ describe('a train config', () => {
     assert.equal(config.seed, 0);
   });
 
+  it('has no best checkpoint without development rows', () => {
+    assert.throws(
+      () => train(`${text}training: { checkpoint: best }`),
+      /the best weights are those with the least loss on development rows: give data\.development/,
+    );
+  });
+
   it('has no teacher to distil from', () => {
     assert.throws(() => train(`${text}training: { loss: { name: distillation } }`), /distillation needs a teacher/);
   });

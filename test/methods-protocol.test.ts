@@ -8,6 +8,7 @@ import { UserError } from '../src/base/errors.ts';
 import { readAnswerRecords } from '../src/evaluation/answer-record.ts';
 import { fineTune } from '../src/methods/fine-tune.ts';
 import { run } from '../src/methods/stages.ts';
+import { renderTerminal } from '../src/report/render-text.ts';
 import { openRun } from '../src/run-folder/run-folder.ts';
 import { checkFiles } from '../src/run-folder/stage.ts';
 import { openToyEngine, toyRows, toySettings, trainToy } from './toy-fine-tune.ts';
@@ -173,6 +174,20 @@ describe('the best checkpoint', () => {
       if (stopAfter < 12) await assert.rejects(trainToy(training, { signal: controller.signal, onProgress }), reason);
       assert.deepEqual(await trainToy(training), whole);
     }
+  });
+});
+
+describe('the best checkpoint of a run', () => {
+  it('is what its students are, and stands beside each of them', async () => {
+    const { summary } = await runOf('best', {
+      training: { rowsPerStep: 1, epochs: 4, learningRate: 1, checkpoint: 'best', stepsPerEvaluation: 1 },
+      task: { ...settings({}).task, train: { limit: 5 }, development: { limit: 3 } },
+    });
+    const student = summary.rows.find(({ subject }) => subject.kind === 'arm');
+    const { keptStep = 0, stepCount = 0 } = student?.training ?? {};
+    assert.equal(stepCount, 20);
+    assert.ok(keptStep > 0 && keptStep < stepCount, `step ${keptStep}: at such a rate the last is not the best`);
+    assert.match(renderTerminal(summary, 140), new RegExp(`kept\\n[^]*gold, seed 0 .* ${keptStep} of 20`));
   });
 });
 

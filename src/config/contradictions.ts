@@ -19,6 +19,7 @@ export interface ContradictoryParts {
   readonly teacher?: { readonly kind: string };
   readonly collection: { readonly batch?: unknown };
   readonly training: TrainingConfig;
+  readonly student: { readonly initialisation: 'folder' | 'random' };
   readonly search?: SearchConfig;
   readonly methods?: readonly MethodConfig[];
   readonly departures?: readonly Departure[];
@@ -28,6 +29,7 @@ export interface ContradictoryParts {
 /** What no single key is wrong in. */
 export function* contradictions(config: ContradictoryParts): Generator<Contradiction> {
   yield* unknownArms(config);
+  yield* impossibleMethods(config);
   if (new Set(config.seeds).size < config.seeds.length)
     yield { path: ['seeds'], message: 'the same seed twice would count one student as two' };
   const primed = config.arms.findIndex(({ kind }) => kind === 'strategy');
@@ -64,10 +66,19 @@ function* unknownArms({ arms, comparison, search, methods = [] }: ContradictoryP
   yield* isArm(comparison.baseline, ['comparison', 'baseline']);
   yield* comparison.compared?.flatMap((name, index) => isArm(name, ['comparison', 'compared', index])) ?? [];
   yield* isArm(search?.arm, ['search', 'arm']);
-  for (const [index, method] of methods.entries()) {
+  for (const [index, method] of methods.entries())
     yield* method.arms?.flatMap((name, at) => isArm(name, ['methods', index, 'arms', at])) ?? [];
-    if (methods.findIndex(({ name }) => name === method.name) !== index)
-      yield { path: ['methods', index, 'name'], message: `a second method is called ${method.name}. Give one of the two another name` };
+}
+
+function* impossibleMethods({ student, methods = [] }: ContradictoryParts): Generator<Contradiction> {
+  for (const [index, { name, parameters }] of methods.entries()) {
+    if (methods.findIndex((other) => other.name === name) !== index)
+      yield { path: ['methods', index, 'name'], message: `a second method is called ${name}. Give one of the two another name` };
+    if (student.initialisation === 'random' && parameters?.kind === 'lora')
+      yield {
+        path: ['methods', index, 'parameters'],
+        message: 'new weights (student.initialisation: random) are trained as a whole, since an adapter would be kept without them',
+      };
   }
 }
 

@@ -78,7 +78,7 @@ const onCommonQuestions = (found: readonly Evaluation[], warnings: string[]): Om
 };
 
 const count = z.int().nonnegative().optional().catch(undefined);
-const trainingSchema = z.object({ rowCount: count, droppedCount: count, trainedTokenCount: count, stepCount: count });
+const trainingSchema = z.object({ rowCount: count, droppedCount: count, trainedTokenCount: count, stepCount: count, keptStep: count });
 
 const trainingOf = (manifest: RunManifest, stage: string): TrainingSums | undefined => {
   const record = manifest.stages[stage];

@@ -60,6 +60,7 @@ const row = z.strictObject({
       droppedCount: count.exactOptional(),
       trainedTokenCount: count.exactOptional(),
       stepCount: count.exactOptional(),
+      keptStep: count.exactOptional(),
     })
     .exactOptional(),
   versusBaseline: scorePair.exactOptional(),

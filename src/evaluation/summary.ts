@@ -91,6 +91,8 @@ export interface TrainingSums {
   readonly droppedCount?: number;
   readonly trainedTokenCount?: number;
   readonly stepCount?: number;
+  /** The step whose weights are the student: not the last where the best of those weighed on the way was kept. */
+  readonly keptStep?: number;
 }
 
 /** Students that differ in their seed alone. */

@@ -164,30 +164,40 @@ const differenceRow = (comparison: SummaryComparison, isPlanned: boolean): strin
   ];
 };
 
-const studentSection = ({ rows, groups, protocol }: RunSummary): ReportSection => ({
-  heading: 'Each student by itself',
-  notes: [
-    `right: with Wilson's 95 % interval. vs ${protocol.baseline}, vs untouched: questions that only this one : only the other got strictly right, with McNemar's exact p.`,
-  ],
-  table: {
-    columns: [
-      left('student'),
-      right('strictly right'),
-      right('flexibly right'),
-      right(`vs ${protocol.baseline}`),
-      right('vs untouched'),
-      right('trained tokens'),
+const studentSection = ({ rows, groups, protocol }: RunSummary): ReportSection => {
+  // Where the last weights are the student, the step says nothing.
+  const hasKept = rows.some(({ training }) => training?.keptStep !== undefined && training.keptStep !== training.stepCount);
+  return {
+    heading: 'Each student by itself',
+    notes: [
+      `right: with Wilson's 95 % interval. vs ${protocol.baseline}, vs untouched: questions that only this one : only the other got strictly right, with McNemar's exact p.`,
+      ...(hasKept ? ['kept: the step whose weights are the student, by its loss on the development questions.'] : []),
     ],
-    rows: rows.map((row) => [
-      rowLabel(row, groups),
-      shareCell(row.strict),
-      shareCell(row.flexible),
-      pairCell(row.versusBaseline?.strict),
-      pairCell(row.versusUntouched?.strict),
-      row.training?.trainedTokenCount === undefined ? none : String(row.training.trainedTokenCount),
-    ]),
-  },
-});
+    table: {
+      columns: [
+        left('student'),
+        right('strictly right'),
+        right('flexibly right'),
+        right(`vs ${protocol.baseline}`),
+        right('vs untouched'),
+        right('trained tokens'),
+        ...(hasKept ? [right('kept')] : []),
+      ],
+      rows: rows.map((row) => [
+        rowLabel(row, groups),
+        shareCell(row.strict),
+        shareCell(row.flexible),
+        pairCell(row.versusBaseline?.strict),
+        pairCell(row.versusUntouched?.strict),
+        row.training?.trainedTokenCount === undefined ? none : String(row.training.trainedTokenCount),
+        ...(hasKept ? [keptCell(row)] : []),
+      ]),
+    },
+  };
+};
+
+const keptCell = ({ training }: SummaryRow): string =>
+  training?.keptStep === undefined ? none : `${training.keptStep} of ${training.stepCount ?? none}`;
 
 /** `teacher, seed 0` */
 const rowLabel = ({ name, subject }: SummaryRow, groups: readonly SummaryGroup[]): string => {
