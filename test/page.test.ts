@@ -5,8 +5,13 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, before, describe, it, type TestContext } from 'node:test';
 import { pathToFileURL } from 'node:url';
+import { randomFrom } from '../src/base/random.ts';
 import { checkRun, describeCheck, isSound } from '../src/evaluation/check-run.ts';
+import { summariseRun } from '../src/evaluation/summarise-run.ts';
+import { renderAttentionPage } from '../src/inspection/attention-page.ts';
+import { type MapSource, mapMeasurer, studyAttention } from '../src/inspection/attention-study.ts';
 import { escapeHtml, html } from '../src/report/html.ts';
+import { renderRunsPage } from '../src/report/runs-page.ts';
 import { writeReport } from '../src/report/write-report.ts';
 import { type Subject, subjectName } from '../src/run-folder/arm.ts';
 import { gsm8k } from '../src/tasks/gsm8k.ts';
@@ -202,36 +207,42 @@ describe('the page in a browser', { skip }, () => {
       options: { sources: ['none', ...Array.from({ length: 19 }, (_, index) => `a-strategy-with-a-long-name-${index}`)], seedCount: 1 },
     },
   ];
+  /** In light and dark, on a phone and a screen: nothing is hard to read, nothing asks the network, nothing fails. */
+  const readsWell = async (name: string, path: string, expected: { title: string; formHidden?: boolean }): Promise<void> => {
+    const url = pathToFileURL(path).href;
+    for (const scheme of ['light', 'dark']) {
+      for (const width of [390, 1280]) {
+        const where = `${name}, ${scheme}, ${width} pixels`;
+        await browser.send('Emulation.setDeviceMetricsOverride', { width, height: 900, deviceScaleFactor: 1, mobile: width < 500 });
+        await browser.send('Emulation.setEmulatedMedia', { features: [{ name: 'prefers-color-scheme', value: scheme }] });
+        await browser.open(url);
+        const found = (await browser.evaluate(audit)) as {
+          count: number;
+          faint: string[];
+          wide: number;
+          title: string;
+          formHidden?: boolean;
+        };
+        assert.ok(found.count > 100, `${where}: ${found.count} texts`);
+        assert.deepEqual(found.faint, [], where);
+        assert.ok(found.wide <= 0, `${where}: ${found.wide} pixels too wide`);
+        assert.equal(found.title, expected.title, `${where}: no script of an answer ran`);
+        assert.equal(found.formHidden, expected.formHidden, `${where}: the page’s own script ran`);
+        const requests = browser.events.flatMap(({ method, params }) =>
+          method === 'Network.requestWillBeSent' ? [(params['request'] as { url: string }).url] : [],
+        );
+        assert.deepEqual(requests, [url], where);
+        const errors = browser.events.filter(({ method }) => method === 'Log.entryAdded' || method === 'Runtime.exceptionThrown');
+        assert.deepEqual(errors, [], where);
+      }
+    }
+  };
+
   for (const { name, options } of runs) {
     it(`${name}: no error, no request, enough contrast, no wider than the window`, async (t) => {
       const { page } = await writeReport(await sampleRun(t, options));
+      await readsWell(name, page, { title: 'run: retort report', formHidden: false });
       const url = pathToFileURL(page).href;
-      for (const scheme of ['light', 'dark']) {
-        for (const width of [390, 1280]) {
-          const where = `${name}, ${scheme}, ${width} pixels`;
-          await browser.send('Emulation.setDeviceMetricsOverride', { width, height: 900, deviceScaleFactor: 1, mobile: width < 500 });
-          await browser.send('Emulation.setEmulatedMedia', { features: [{ name: 'prefers-color-scheme', value: scheme }] });
-          await browser.open(url);
-          const found = (await browser.evaluate(audit)) as {
-            count: number;
-            faint: string[];
-            wide: number;
-            title: string;
-            formHidden: boolean;
-          };
-          assert.ok(found.count > 100, `${where}: ${found.count} texts`);
-          assert.deepEqual(found.faint, [], where);
-          assert.ok(found.wide <= 0, `${where}: ${found.wide} pixels too wide`);
-          assert.equal(found.title, 'run: retort report', `${where}: no script of an answer ran`);
-          assert.equal(found.formHidden, false, `${where}: the page’s own script ran`);
-          const requests = browser.events.flatMap(({ method, params }) =>
-            method === 'Network.requestWillBeSent' ? [(params['request'] as { url: string }).url] : [],
-          );
-          assert.deepEqual(requests, [url], where);
-          const errors = browser.events.filter(({ method }) => method === 'Log.entryAdded' || method === 'Runtime.exceptionThrown');
-          assert.deepEqual(errors, [], where);
-        }
-      }
       // A4 between margins: no table is cut at the edge of the paper, and those that are folded on the screen stand open
       await browser.send('Emulation.setDeviceMetricsOverride', { width: 718, height: 900, deviceScaleFactor: 1, mobile: false });
       await browser.send('Emulation.setEmulatedMedia', { media: 'print', features: [] });
@@ -247,6 +258,32 @@ describe('the page in a browser', { skip }, () => {
       await browser.send('Emulation.setEmulatedMedia', { media: '', features: [] });
     });
   }
+
+  it('so do the page of several runs and that of an attention study', async (t) => {
+    const folder = await mkdtemp(join(tmpdir(), 'retort-page-'));
+    t.after(() => rm(folder, { recursive: true, force: true }));
+    const beside = [];
+    for (const options of [{}, { questionCount: 40, seedCount: 1 }]) {
+      const run = await sampleRun(t, options);
+      beside.push({ summary: await summariseRun(run), resolvedConfig: await run.resolvedConfig() });
+    }
+    await writeFile(join(folder, 'runs.html'), await renderRunsPage(beside));
+    await readsWell('several runs', join(folder, 'runs.html'), { title: 'run, run: retort report' });
+
+    const random = randomFrom(2);
+    const maps: MapSource = async function* () {
+      for (let layer = 0; layer < 4; layer++) yield { headCount: 3, length: 8, data: Float32Array.from({ length: 192 }, random.uniform) };
+    };
+    const subjects = ['base', 'an-arm-with-a-long-name-of-its-own', '<b>gold</b>'];
+    const study = await studyAttention({
+      prompts: ['a', 'b'].map((id) => ({ id, tokens: new Array<number>(8).fill(0) })),
+      subjects,
+      measurers: [mapMeasurer(subjects.map((name) => ({ name, maps })))],
+      drawCount: 20,
+    });
+    await writeFile(join(folder, 'attention.html'), await renderAttentionPage(study, 'a run'));
+    await readsWell('attention', join(folder, 'attention.html'), { title: 'a run: attention' });
+  });
 
   it('filters questions by who was right', async (t) => {
     const accuracy = (subject: Subject) => (subject.kind === 'arm' && subject.arm.source === 'teacher' ? 0.8 : 0.3);

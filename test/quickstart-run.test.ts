@@ -5,6 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { z } from 'zod';
+import { runCommandLine } from '../src/cli/program.ts';
+import { processTerminal } from '../src/cli/terminal.ts';
 
 const root = join(import.meta.dirname, '..');
 const summarySchema = z.looseObject({
@@ -50,17 +52,29 @@ describe('the quickstart', () => {
     assert.ok(shareOf('none', /^####/) >= 0.25);
   });
 
-  it('can be looked into: its students beside their base, and the map of one head', () => {
-    const inspect = (...options: readonly string[]) =>
-      spawnSync(
-        process.execPath,
-        ['src/cli/main.ts', 'inspect', 'attention', folder, '--model', 'quickstart/student', '--json', ...options],
-        { cwd: root, encoding: 'utf8' },
+  it('can be looked into: its students beside their base, and the map of one head', async () => {
+    /** In this process: each start of another would load everything anew. */
+    const inspect = async (...options: readonly string[]) => {
+      let [output, messages] = ['', ''];
+      const status = await runCommandLine(
+        ['inspect', 'attention', folder, '--model', 'quickstart/student', '--json', '--quiet', '--offline', ...options],
+        {
+          ...processTerminal(),
+          workingFolder: root,
+          writeOutput: (text) => {
+            output += text;
+          },
+          writeMessage: (text) => {
+            messages += text;
+          },
+        },
       );
-    const looked = inspect('--prompts', '3', '--threads', '1', '--arms', 'gold', 'shuffled', '--output', join(folder, 'look'));
-    assert.equal(looked.status, 0, looked.stderr);
+      return { status, output, messages };
+    };
+    const looked = await inspect('--prompts', '3', '--threads', '1', '--arms', 'gold', 'shuffled', '--output', join(folder, 'look'));
+    assert.equal(looked.status, 0, looked.messages);
     const study = z.looseObject({ promptCount: z.number(), subjects: z.array(z.looseObject({ name: z.string() })) });
-    const { promptCount, subjects } = study.parse(JSON.parse(looked.stdout));
+    const { promptCount, subjects } = study.parse(JSON.parse(looked.output));
     assert.equal(promptCount, 3);
     assert.deepEqual(
       subjects.map(({ name }) => name),
@@ -69,10 +83,10 @@ describe('the quickstart', () => {
     assert.match(readFileSync(join(folder, 'look', 'attention.html'), 'utf8'), /Heads that changed most/);
 
     const file = join(folder, 'head.svg');
-    const drawn = inspect('--map', '2.1', '--arm', 'gold', '--output', file);
-    assert.equal(drawn.status, 0, drawn.stderr);
+    const drawn = await inspect('--map', '2.1', '--arm', 'gold', '--output', file);
+    assert.equal(drawn.status, 0, drawn.messages);
     const head = z.looseObject({ subject: z.string(), tokens: z.array(z.string()), map: z.array(z.array(z.number())) });
-    const { subject, tokens, map } = head.parse(JSON.parse(drawn.stdout));
+    const { subject, tokens, map } = head.parse(JSON.parse(drawn.output));
     assert.equal(subject, 'gold--lora--student--seed-1');
     assert.equal(map.length, tokens.length);
     for (const row of map) assert.ok(Math.abs(row.reduce((sum, share) => sum + share, 0) - 1) < 1e-5); // softmax
@@ -82,10 +96,11 @@ describe('the quickstart', () => {
       [['--map', '0.2'], /heads 0 to 1; there is no head 2/],
       [['--map', '0.0', '--arm', 'golden'], /no trained arm golden; did you mean gold\?/],
       [['--map', '0.0', '--prompt', 'q'], /no answered question q\./],
+      [['--map', '12'], /Expected layer and head/],
     ] as const) {
-      const { status, stderr } = inspect(...options, '--output', file);
-      assert.equal(status, 1);
-      assert.match(stderr, message);
+      const { status: code, messages } = await inspect(...options, '--output', file);
+      assert.equal(code, 1);
+      assert.match(messages, message);
     }
   });
 });
