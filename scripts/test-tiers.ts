@@ -22,6 +22,7 @@ export const slowTests: Readonly<Record<string, TierName>> = {
   'package.test.ts': 'package',
   'readme.test.ts': 'methods',
   'quickstart-run.test.ts': 'methods',
+  'security.test.ts': 'methods',
 };
 
 export interface Tier {

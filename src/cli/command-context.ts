@@ -1,3 +1,4 @@
+import { printable } from './printable.ts';
 import type { Progress } from './progress.ts';
 import type { Terminal } from './terminal.ts';
 
@@ -27,6 +28,6 @@ export type Act = <Rest extends unknown[]>(
   work: (context: CommandContext, ...rest: Rest) => Promise<void>,
 ) => (...rest: Rest) => Promise<void>;
 
-/** Prints a command's result: as JSON where a program asked for it, otherwise as text. */
+/** Prints a command's result: as JSON where a program asked for it, otherwise as text, of which a part may be a model's or from data. */
 export const printResult = (context: CommandContext, value: unknown, text: string): void =>
-  context.terminal.writeOutput(context.options.json ? `${JSON.stringify(value, null, 2)}\n` : text.endsWith('\n') ? text : `${text}\n`);
+  context.terminal.writeOutput(context.options.json ? `${JSON.stringify(value, null, 2)}\n` : `${printable(text.replace(/\n$/, ''))}\n`);

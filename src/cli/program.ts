@@ -4,6 +4,7 @@ import type { Act, GlobalOptions } from './command-context.ts';
 import { commandTable } from './command-table.ts';
 import { failureOf } from './failure.ts';
 import { listenForInterrupts } from './interrupt.ts';
+import { printable } from './printable.ts';
 import { createProgress } from './progress.ts';
 import type { Terminal } from './terminal.ts';
 
@@ -43,7 +44,7 @@ export const runCommandLine = async (commandLine: readonly string[], terminal: T
     return 0;
   } catch (thrown) {
     const failure = failureOf(thrown, { debug: commandLine.includes('--debug'), commandLine, isInterrupted });
-    if (failure.message !== '') terminal.writeMessage(`${failure.message}\n`);
+    if (failure.message !== '') terminal.writeMessage(`${printable(failure.message)}\n`);
     return failure.exitCode;
   }
 };

@@ -1,3 +1,4 @@
+import { printable } from './printable.ts';
 import type { Terminal } from './terminal.ts';
 
 /** How far something is. */
@@ -75,7 +76,7 @@ export const createProgress = (terminal: Terminal, options: { readonly quiet: bo
       else if (isWorthShowing(one, nowMs)) lines.refresh(one, [...shown.values()], nowMs);
     },
     say: (line) => {
-      if (!options.quiet) lines.say(line, [...shown.values()], terminal.nowMs());
+      if (!options.quiet) lines.say(printable(line), [...shown.values()], terminal.nowMs());
     },
     end: () => {
       for (const one of shown.values()) finish(one);
@@ -92,8 +93,9 @@ interface Lines {
   readonly say: (line: string, all: readonly Shown[], nowMs: number) => void;
 }
 
+/** A note may be what a server said. */
 const lineOf = ({ name, state, startCount, startMs }: Shown, nowMs: number): string =>
-  progressLine(name, state, startCount, nowMs - startMs);
+  printable(progressLine(name, state, startCount, nowMs - startMs));
 
 /** Where nobody looks on: lines one after another, each thing's ever more rarely. */
 const logLines = (terminal: Terminal): Lines => {

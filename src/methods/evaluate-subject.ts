@@ -1,6 +1,7 @@
 import type { RunConfig } from '../config/run-config.ts';
 import { engineAnswerer, teacherAnswerer } from '../evaluation/answerer.ts';
 import { evaluate, evaluateLikelihood } from '../evaluation/evaluate.ts';
+import { patientTeacher } from '../responses/patient-teacher.ts';
 import { type Subject, subjectName } from '../run-folder/arm.ts';
 import { hashOf } from '../run-folder/compare-configs.ts';
 import type { RunFolder } from '../run-folder/run-folder.ts';
@@ -68,7 +69,7 @@ export const evaluateSubject = async (options: EvaluateSubjectOptions): Promise<
     await run.openTest(subjectName(subject));
     const file = run.paths.answers(subject);
     if (subject.kind === 'teacher') {
-      await evaluate({ ...common, file, answerer: teacherAnswerer(redacted(await teacher.open(), redact), sampling) });
+      await evaluate({ ...common, file, answerer: teacherAnswerer(patientTeacher(redacted(await teacher.open(), redact)), sampling) });
     } else {
       await load();
       const batch = batchSize === undefined ? {} : { batchSize };

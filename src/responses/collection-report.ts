@@ -106,7 +106,8 @@ export const collectionTally = (
 
 /** How often each name comes. */
 export const countBy = (names: readonly string[]): Record<string, number> => {
-  const counts: Record<string, number> = {};
-  for (const name of names) counts[name] = (counts[name] ?? 0) + 1;
-  return counts;
+  const counts = new Map<string, number>();
+  for (const name of names) counts.set(name, (counts.get(name) ?? 0) + 1);
+  // Also a name that objects have already, such as `constructor`, is a name.
+  return Object.fromEntries(counts);
 };
