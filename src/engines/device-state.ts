@@ -1,23 +1,28 @@
 import type { Graph } from '../graph/graph.ts';
 import { elementCount, float32 } from '../graph/tensor-type.ts';
+import type { Decoder } from '../models/decoder.ts';
 import { clipFactor } from '../optim/clip.ts';
 import type { Arrays } from '../optim/optimiser.ts';
 import type { DeviceName } from '../runtime/devices.ts';
 import { type CompileOptions, compileProgram } from '../runtime/onnx-program.ts';
 import type { Device, DeviceTensor, KeptOutputs, Program } from '../runtime/program.ts';
 import { type Bundle, bundleName, bundlesOf, inBundles, packBundle, unpackBundles } from './bundles.ts';
+import { deviceCache } from './device-cache.ts';
 import { frozenOnDevice } from './frozen-on-device.ts';
+import type { KeyValueCache } from './key-value-cache.ts';
 import type { ParameterShapes } from './parameter-arrays.ts';
-import { gradientName } from './step-graphs.ts';
+import { gradientName, isNewKeyValue } from './step-graphs.ts';
 import { finiteNorm, type TrainingState } from './training-state.ts';
 import { updatePrograms, type Vectors } from './update-programs.ts';
 
 /**
  * A state that stays on a device: a step brings back losses and the norm, and nothing else crosses. Programs for it are compiled by
- * `compile`, which hands them the parameters and the frozen weights that lie there, and takes their gradients.
+ * `compile`, which hands them the parameters and the frozen weights that lie there, and takes their gradients; what they compute of keys and
+ * values goes to a cache that lies there too.
  */
 export interface DeviceState extends TrainingState {
   compile(graph: Graph, options: CompileOptions): Promise<Program>;
+  openCache(decoder: Decoder, batch: number, capacity: number): Promise<KeyValueCache>;
 }
 
 export const deviceState = async (device: Device, name: DeviceName, shapes: ParameterShapes, initial: Arrays): Promise<DeviceState> => {
@@ -87,7 +92,8 @@ export const deviceState = async (device: Device, name: DeviceName, shapes: Para
       const bundled = inBundles(graph, bundles);
       const { given, weights } = await frozen.taken(bundled, options);
       const gradients = bundles.map((_, index) => gradientName(bundleName(index))).filter((output) => bundled.outputs.has(output));
-      const program = await compileProgram(bundled, { ...options, weights, device: name, kept: new Set(gradients) });
+      const kept = new Set([...gradients, ...[...bundled.outputs.keys()].filter(isNewKeyValue)]);
+      const program = await compileProgram(bundled, { ...options, weights, device: name, kept });
       const runKeeping = (inputs: Parameters<Program['run']>[0]): Promise<KeptOutputs> =>
         program.runKeeping({ ...inputs, ...given, ...Object.fromEntries(parameters.map((tensor, index) => [bundleName(index), tensor])) });
       return {
@@ -100,6 +106,7 @@ export const deviceState = async (device: Device, name: DeviceName, shapes: Para
         release: () => program.release(),
       };
     },
+    openCache: (decoder, batch, capacity) => deviceCache(name, decoder, batch, capacity),
     release: async () => {
       forget();
       frozen.dispose();

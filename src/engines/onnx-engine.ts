@@ -35,7 +35,7 @@ export const onnxEngine = async (specification: EngineSpecification): Promise<En
       });
     }
     const held = await deviceState(device, specification.device, shapes, initial);
-    return engineOf({ specification, model, device, held, runners: [onnxRunner(specification, model, held.compile)] });
+    return engineOf({ specification, model, device, held, runners: [onnxRunner(specification, model, held)] });
   } catch (error) {
     await device.release();
     throw error;

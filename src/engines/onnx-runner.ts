@@ -6,11 +6,13 @@ import { peakBytes } from '../graph/peak-bytes.ts';
 import type { HostTensor } from '../graph/tensor-type.ts';
 import { isAdapted } from '../nn/scope.ts';
 import type { Arrays } from '../optim/optimiser.ts';
-import { type CompileOptions, compileProgram } from '../runtime/onnx-program.ts';
+import { compileProgram } from '../runtime/onnx-program.ts';
 import type { Program } from '../runtime/program.ts';
 import { lengthBucket, lossBucket } from './buckets.ts';
+import type { DeviceState } from './device-state.ts';
 import { dropoutMask } from './dropout.ts';
 import type { EngineSpecification, LossSpecification, Score, ScoreRequest, TokenRow } from './engine.ts';
+import { hostCache } from './key-value-cache.ts';
 import { hostParameter, type LoadedModel } from './loaded-model.ts';
 import { type MicroBatchShape, packed } from './micro-batch.ts';
 import { programCache } from './program-cache.ts';
@@ -24,15 +26,12 @@ import { decodeGraph, dropoutName, gradientName, logitsGraph, lossGraph, prefill
  */
 const programMemoryShare = 1 / 10;
 
-/**
- * Computes with ONNX Runtime in the calling thread, which each run blocks.
- * @param compileGraph compiles for parameters that lie on a device, which are then not adopted
- */
-export const onnxRunner = (
-  specification: EngineSpecification,
-  model: LoadedModel,
-  compileGraph: (graph: Graph, options: CompileOptions) => Promise<Program> = compileProgram,
-): Runner => {
+/** What holds parameters on a device: runners of such do not adopt any. */
+export type OnDevice = Pick<DeviceState, 'compile' | 'openCache'>;
+
+/** Computes with ONNX Runtime in the calling thread, which each run blocks. */
+export const onnxRunner = (specification: EngineSpecification, model: LoadedModel, onDevice?: OnDevice): Runner => {
+  const compileGraph = onDevice?.compile ?? compileProgram;
   const { decoder } = model;
   const lora = specification.parameters.kind === 'lora' ? specification.parameters : undefined;
   const names = Object.keys(model.trainable);
@@ -117,6 +116,8 @@ export const onnxRunner = (
             }),
           decode: (batch, capacity) =>
             compile(`decode ${batch} ${capacity}`, () => decodeGraph(decoder, lora, batch, capacity), { prepack: true, threadCount }),
+          cache: async (batch, capacity) =>
+            onDevice === undefined ? hostCache(decoder, batch, capacity) : onDevice.openCache(decoder, batch, capacity),
         },
         requests,
         options,

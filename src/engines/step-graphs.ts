@@ -84,6 +84,7 @@ export const logitsGraph = (options: StepOptions, taps: readonly string[]): Grap
 
 export const cacheName = (kind: 'key' | 'value', layer: number): string => `cache.${kind}.${layer}`;
 export const newName = (kind: 'key' | 'value', layer: number): string => `new.${kind}.${layer}`;
+export const isNewKeyValue = (output: string): boolean => output.startsWith('new.');
 
 /** A prompt: the log-probabilities after its last token, and every layer's keys and values, [1, kvHeads, sequence, headWidth]. */
 export const prefillGraph = (options: StepOptions): Graph => {

@@ -96,7 +96,7 @@ const named = (name: string, vectors: Vectors): Record<string, DeviceTensor> =>
 
 const vector = (name: string, index: number, { length }: Bundle): Value => input(vectorName(name, index), float32(length));
 
-const additionGraph = (bundles: readonly Bundle[]): Graph =>
+export const additionGraph = (bundles: readonly Bundle[]): Graph =>
   graphOf(
     Object.fromEntries(
       bundles.map((bundle, index) => [vectorName('sum', index), add(vector('a', index, bundle), vector('b', index, bundle))]),
@@ -104,7 +104,7 @@ const additionGraph = (bundles: readonly Bundle[]): Graph =>
   );
 
 /** Each bundle's sum of squares, over rows first. */
-const squaresGraph = (bundles: readonly Bundle[]): Graph =>
+export const squaresGraph = (bundles: readonly Bundle[]): Graph =>
   graphOf(
     Object.fromEntries(
       bundles.map((bundle, index) => {

@@ -11,14 +11,14 @@ const lock = new Int32Array((getEnvironmentData(lockKey) as SharedArrayBuffer | 
 setEnvironmentData(lockKey, lock.buffer);
 
 let last: Promise<unknown> = Promise.resolve();
-const leftovers: (() => void)[] = [];
+const leftovers: (() => Promise<void> | void)[] = [];
 
 /** Does the work when no other thread, and nothing earlier of this one, is on the device. */
 export const oneThreadAtATime = <Result>(work: () => Promise<Result>): Promise<Result> => {
   const turn = last.then(async () => {
     while (Atomics.compareExchange(lock, 0, 0, 1) !== 0) Atomics.wait(lock, 0, 1);
     try {
-      for (const leftover of leftovers.splice(0)) leftover();
+      for (const leftover of leftovers.splice(0)) await leftover();
       return await work();
     } finally {
       Atomics.store(lock, 0, 0);
@@ -30,6 +30,6 @@ export const oneThreadAtATime = <Result>(work: () => Promise<Result>): Promise<R
 };
 
 /** Something small that wants the device too, done at the beginning of this thread's next turn: freeing a tensor need not be waited for. */
-export const atNextTurn = (leftover: () => void): void => {
+export const atNextTurn = (leftover: () => Promise<void> | void): void => {
   leftovers.push(leftover);
 };

@@ -59,6 +59,12 @@ export const compileProgram = async (traced: Graph, options: CompileOptions = {}
   const session = await inTurn(() => createSession(graph, options));
   const given = [...graph.inputs].filter(([name]) => !options.weights?.has(name));
   let released = false;
+  // A tensor that outlived its session would be freed by an allocator that is no more, which ends the process: the session waits for them.
+  let keptCount = 0;
+  const onDispose = (): void => {
+    keptCount--;
+    if (released && keptCount === 0) atNextTurn(() => session.release());
+  };
   const runSession = (
     inputs: Readonly<Record<string, Tensor>>,
     into: Readonly<Record<string, HostTensor>>,
@@ -86,16 +92,17 @@ export const compileProgram = async (traced: Graph, options: CompileOptions = {}
       const outputs: Record<string, HostTensor> = {};
       const kept: Record<string, DeviceTensor> = {};
       for (const [name, value] of graph.outputs) {
-        if (options.kept?.has(name) === true) kept[name] = deviceTensor(name, value.type, results[name]);
+        if (options.kept?.has(name) === true) kept[name] = deviceTensor(name, value.type, results[name], onDispose);
         else outputs[name] = hostTensor(name, value.type, results[name]);
       }
+      keptCount += Object.keys(kept).length;
       return { outputs, kept };
     },
     release: async () => {
       if (released) return;
       released = true;
       if (options.profilePrefix !== undefined) session.endProfiling();
-      await inTurn(() => session.release());
+      if (keptCount === 0) await inTurn(() => session.release());
     },
   };
 };
@@ -168,12 +175,14 @@ const ortTypes: Record<DataType, OrtTensor.Type> = {
 /** What stands behind a device's tensors; nothing outside of this file knows what it is. */
 const onDevice = new WeakMap<DeviceTensor, OrtTensor>();
 
-const deviceTensor = (name: string, type: TensorType, tensor: OrtTensor | undefined): DeviceTensor => {
+const deviceTensor = (name: string, type: TensorType, tensor: OrtTensor | undefined, onDispose: () => void): DeviceTensor => {
   if (tensor === undefined) throw new InternalError(`ONNX Runtime gave no output "${name}"`);
   const kept: DeviceTensor = {
     ...type,
     dispose: () => {
-      if (onDevice.delete(kept)) atNextTurn(() => tensor.dispose());
+      if (!onDevice.delete(kept)) return;
+      atNextTurn(() => tensor.dispose());
+      onDispose();
     },
   };
   onDevice.set(kept, tensor);
