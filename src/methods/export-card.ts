@@ -48,7 +48,7 @@ export const exportCard = async (facts: ExportCardFacts): Promise<string> => {
   const { protocol } = await run.manifest();
   const teachers = [...new Set(responses.map(({ teacher }) => teacher))].join(', ');
   const table = [
-    ['answers', `${rows.length}, all kept; right by the strict rule: ${responses.filter(({ strict }) => strict).length}`],
+    ['answers', `${rows.length}; right by the strict rule: ${responses.filter(({ strict }) => strict).length}`],
     ['questions', `${new Set(responses.map(({ exampleId }) => exampleId)).size} of the task ${protocol.task}`],
     ['answered by', [teachers, ...Object.keys(source?.reportedModels ?? {})].join('; as reported: ')],
     ['collected', first === last ? `${first}` : `${first} to ${last}`],
@@ -90,10 +90,10 @@ const sourceRows = ({ strategy, sampling, failures }: Source): string[][] => [
   ],
   ['sampling', JSON.stringify(sampling)],
   [
-    'not among them',
+    'failed, and not among them',
     Object.entries(failures)
       .map(([reason, count]) => `${count} ${reason}`)
-      .join(', ') || 'none failed',
+      .join(', ') || 'none',
   ],
 ];
 

@@ -44,7 +44,7 @@ export interface ExportedArm {
 }
 
 /**
- * The kept answers of a run's arms as other trainers read them, each arm in a folder with the trainers' configs, and a README that says where
+ * The answers that a run's arms learn from as other trainers read them, each arm in a folder with the trainers' configs, and a README that says where
  * they come from. Nothing is written unless every answer belongs to the question that it is written under.
  */
 export const exportResponses = async (options: ExportResponsesOptions, surroundings: Surroundings): Promise<readonly ExportedArm[]> => {

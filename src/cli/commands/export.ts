@@ -39,7 +39,9 @@ export const addExport = (program: Command, act: Act): void => {
     .action(act(exportModelCommand));
   group
     .command('responses')
-    .description("a run's kept answers with the student's questions, for TRL, LLaMA-Factory and others, with configs for them")
+    .description(
+      "the answers that a run's arms learn from, with the student's questions, for TRL, LLaMA-Factory and others, with configs for them",
+    )
     .argument('<run>', "the run's folder")
     .addOption(new Option('--format <name>', 'of the data').choices([...exportFormatNames]).makeOptionMandatory())
     .requiredOption('--output <folder>', 'a folder that is empty or not there')
