@@ -1,12 +1,14 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { env } from 'node:process';
 import { describe, it, type TestContext } from 'node:test';
 import { UserError } from '../src/base/errors.ts';
 import { randomFrom } from '../src/base/random.ts';
+import { runCommandLine } from '../src/cli/program.ts';
+import { processTerminal } from '../src/cli/terminal.ts';
 import { createEngine } from '../src/engines/create-engine.ts';
 import { type AttentionMaps, headSimilarities, measureHeads, withoutFirstToken } from '../src/inspection/attention-measures.ts';
 import { openAttentionMeter } from '../src/inspection/attention-meter.ts';
@@ -268,6 +270,12 @@ describe('a study of attention', () => {
     const [first, second] = study.changedHeads;
     assert.deepEqual([first?.subject, first?.layer, first?.head], ['arm', 1, 1]);
     assert.ok((first?.change ?? 0) > 0.5 && second?.change === 0);
+    assert.deepEqual(study.differingHeads, [], 'one student has none to differ from');
+    const three = await studyOf(prompts, [...subjects, { name: 'still', maps: madeMaps(0) }], 50);
+    const [apart, alike] = three.differingHeads;
+    assert.deepEqual([apart?.layer, apart?.head, apart?.least, apart?.most], [1, 1, 'still', 'arm']);
+    isNear(apart?.difference, first?.change ?? 0);
+    assert.equal(alike?.difference, 0);
     const similarity = study.subjects[1]?.measures.without.similarityToBase;
     assert.deepEqual(similarity?.layers[0], { mean: 1, interval: { low: 1, high: 1, confidence: 0.95 } });
     const layer = similarity?.layers[1];
@@ -339,6 +347,25 @@ describe('.npy files', () => {
     const entropy = study.subjects[0]?.measures.with.entropy?.heads;
     isNear(entropy?.[0]?.[0], (Math.log(3) + Math.log(5)) / 2);
     isNear(entropy?.[1]?.[0], 0);
+    const inspect = async (...options: readonly string[]) => {
+      const messages: string[] = [];
+      const terminal = { ...processTerminal(), workingFolder: folder, writeMessage: (text: string) => void messages.push(text) };
+      const status = await runCommandLine(['inspect', 'attention', '--quiet', ...options], {
+        ...terminal,
+        writeOutput: terminal.writeMessage,
+      });
+      return { status, text: messages.join('') };
+    };
+    assert.match(
+      (await inspect('--maps', '.', '--output', 'study')).text,
+      /^Attention of .*: 2 prompts, 8 tokens|^Attention of .* over 2 prompts, 8 tokens/,
+    );
+    assert.equal((await inspect('--maps', '.', '--map', '1.0', '--prompt', 'p3', '--output', 'head.svg')).status, 0);
+    assert.match(await readFile(join(folder, 'head.svg'), 'utf8'), /d="M0 0h1v1h-1zM1 1h1v1h-1zM2 2h1v1h-1z"/); // the identity
+    assert.match((await inspect('--maps', '.', '--map', '2.0')).text, /layers 0 to 1; there is no layer 2/);
+    assert.match((await inspect('--maps', '.', '--map', '0.1')).text, /heads 0 to 0; there is no head 1/);
+    assert.match((await inspect('--maps', '.', '--map', '0.0', '--prompt', 'p4')).text, /no maps of p4\. Files: p3\.npy, p5\.npy/);
+    assert.match((await inspect('--maps', '.', '--map', '0.0', '--output', 'head.png')).text, /an \.svg file/);
     await writeFile(join(folder, 'wrong.npy'), npy('<f4', '(2, 3)', new Uint8Array(24)));
     await assert.rejects(openMapsFolder(folder), /wrong\.npy: expected \[layers, heads, length, length\].*got \[2, 3\]/);
   });

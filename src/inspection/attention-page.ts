@@ -1,3 +1,4 @@
+import type { Interval } from '../evaluation/proportion.ts';
 import { type Chart, renderChart, seriesScales } from '../report/chart.ts';
 import { type Html, html } from '../report/html.ts';
 import { pageShell, tableOf } from '../report/page-shell.ts';
@@ -34,7 +35,7 @@ export const renderAttentionPage = async (study: AttentionStudy, title: string):
   }
   const body = html`<header><p class="name">${title}</p><h1>${attentionHeadline(study)}</h1>
 <p class="note">Means over prompts; intervals are 95 %, from the bootstrap over prompts: they speak of other prompts of this kind, not of other trained students.</p></header>
-<main>${changedTable(study)}${sections}</main>
+<main>${changedTable(study)}${differingTable(study)}${sections}</main>
 `;
   return pageShell({ title: `${title}: attention`, body });
 };
@@ -52,21 +53,46 @@ export const attentionHeadline = ({ promptCount, tokenCount, subjects, changedHe
   return `The map that changed most from ${base.name} is that of “${largest.subject}”, layer ${largest.layer}, head ${largest.head}: 1 − cosine is ${largest.change.toFixed(3)} (95 % interval ${largest.interval.low.toFixed(3)} to ${largest.interval.high.toFixed(3)}, without the first token); ${amount}.`;
 };
 
+const right = (name: string) => ({ name, align: 'right' as const });
+const left = (name: string) => ({ name, align: 'left' as const });
+const rangeText = ({ low, high }: Interval): string => `${low.toFixed(4)} to ${high.toFixed(4)}`;
+
 const changedTable = ({ changedHeads }: AttentionStudy): Html => {
   if (changedHeads.length === 0) return html``;
-  const right = (name: string) => ({ name, align: 'right' as const });
   const table: ReportTable = {
-    columns: [{ name: 'arm', align: 'left' }, ...['layer', 'head', 'change', '95 % interval'].map(right)],
+    columns: [left('arm'), ...['layer', 'head', 'change', '95 % interval'].map(right)],
     rows: changedHeads.map(({ subject, layer, head, change, interval }) => [
       subject,
       String(layer),
       String(head),
       change.toFixed(4),
-      `${interval.low.toFixed(4)} to ${interval.high.toFixed(4)}`,
+      rangeText(interval),
     ]),
   };
-  return html`<section><h2>Heads that changed most</h2><p class="note">1 − cosine between the head’s maps in the arm and in the base, without the first token’s column.</p>
+  return html`<section><h2>Heads that changed most</h2><p class="note">1 − cosine between the head’s maps in the arm and in the base, without the first token’s column. The heads are chosen by their size, for which their intervals make no allowance.</p>
 ${tableOf(table, 'Heads that changed most')}</section>`;
+};
+
+const differingTable = ({ differingHeads }: AttentionStudy): Html => {
+  if (differingHeads.length === 0) return html``;
+  const table: ReportTable = {
+    columns: [
+      ...['layer', 'head'].map(right),
+      left('moved least in'),
+      left('moved most in'),
+      ...['difference', '95 % interval'].map(right),
+    ],
+    rows: differingHeads.map(({ layer, head, least, most, difference, interval }) => [
+      String(layer),
+      String(head),
+      least,
+      most,
+      difference.toFixed(4),
+      rangeText(interval),
+    ]),
+  };
+  return html`<section><h2>Heads on which arms differ most</h2><p class="note">How much farther from the base the head’s maps moved in one arm than in another, on the same prompts; heads and arms are chosen by the size of the difference, for which the intervals make no allowance.</p>
+${tableOf(table, 'Heads on which arms differ most')}</section>`;
 };
 
 const curveChart = ({ subjects }: AttentionStudy, measure: StudyMeasure, column: FirstColumn): Chart | undefined => {

@@ -57,12 +57,25 @@ export interface ChangedHead {
   readonly interval: Interval;
 }
 
+/** A head, the student in which it kept closest to the base, and the one in which it moved farthest. */
+export interface DifferingHead {
+  readonly layer: number;
+  readonly head: number;
+  readonly least: string;
+  readonly most: string;
+  /** Mean over prompts of the change in `most` less the change in `least`. */
+  readonly difference: number;
+  readonly interval: Interval;
+}
+
 export interface AttentionStudy {
   readonly promptCount: number;
   readonly tokenCount: number;
   readonly subjects: readonly SubjectAttention[];
   /** Heads whose maps differ most from the base's, the first token's column left out, largest first. */
   readonly changedHeads: readonly ChangedHead[];
+  /** Heads that changed most unlike in two of the students, largest difference first. */
+  readonly differingHeads: readonly DifferingHead[];
 }
 
 export interface StudyOptions {
@@ -97,7 +110,7 @@ export const studyAttention = async (options: StudyOptions): Promise<AttentionSt
         );
       return { name, measures: { with: summarise('with'), without: summarise('without') } };
     }),
-    changedHeads: changedHeads(subjects, measured, changedHeadCount, drawCount),
+    ...headsBeside(subjects, measured, changedHeadCount, drawCount),
   };
 };
 
@@ -213,13 +226,14 @@ const intervalOver = (values: readonly number[], drawCount: number, label: strin
   return bootstrapInterval(values.length, statistic, randomFrom(0, 'attention', label), { drawCount });
 };
 
-const changedHeads = (
+/** Heads ranked by how far they moved from the base's, and by how unlike they moved in two students. */
+const headsBeside = (
   names: readonly string[],
   measured: readonly (readonly SubjectMeasures[])[],
   count: number,
   drawCount: number,
-): ChangedHead[] => {
-  const all = names.flatMap((subject, index) => {
+): Pick<AttentionStudy, 'changedHeads' | 'differingHeads'> => {
+  const moved = names.flatMap((subject, index) => {
     const table = tableOf(measured, index, 'without', 'similarityToBase');
     return (table[0] ?? []).flatMap((heads, layer) =>
       heads.map((_, head) => {
@@ -228,10 +242,31 @@ const changedHeads = (
       }),
     );
   });
-  return all
-    .sort((a, b) => b.change - a.change)
-    .slice(0, count)
-    .map(({ changes, ...rest }) => ({ ...rest, interval: intervalOver(changes, drawCount, `${rest.subject} ${rest.layer} ${rest.head}`) }));
+  const places = Map.groupBy(moved, ({ layer, head }) => `${layer} ${head}`);
+  const unlike = [...places.values()].flatMap((students) => {
+    const [least, ...others] = students.toSorted((a, b) => a.change - b.change);
+    const most = others.at(-1);
+    if (least === undefined || most === undefined) return [];
+    const differences = most.changes.map((change, prompt) => change - (least.changes[prompt] ?? Number.NaN));
+    const { layer, head } = most;
+    return [{ layer, head, least: least.subject, most: most.subject, difference: mean(differences), differences }];
+  });
+  return {
+    changedHeads: moved
+      .sort((a, b) => b.change - a.change)
+      .slice(0, count)
+      .map(({ changes, ...rest }) => ({
+        ...rest,
+        interval: intervalOver(changes, drawCount, `${rest.subject} ${rest.layer} ${rest.head}`),
+      })),
+    differingHeads: unlike
+      .sort((a, b) => b.difference - a.difference)
+      .slice(0, count)
+      .map(({ differences, ...rest }) => ({
+        ...rest,
+        interval: intervalOver(differences, drawCount, `between students ${rest.layer} ${rest.head}`),
+      })),
+  };
 };
 
 export interface EngineMapOptions {

@@ -43,7 +43,7 @@ export interface RunAttention {
  */
 export const inspectRun = async (options: InspectRunOptions, surroundings: Surroundings): Promise<RunAttention> => {
   const { run, promptCount = 64, maximumLength = 256, threadCount = availableParallelism(), onProgress } = options;
-  const arms = await trainedArms(run, options.arms);
+  const arms = await trainedArms(run, options.arms, surroundings.say);
   const { answers, answersOf, promptOf } = await openRunTexts(run);
   const path = await surroundings.resolveModel(options.model);
   const text = await loadModelText(path);

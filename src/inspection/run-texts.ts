@@ -13,7 +13,7 @@ import type { AttentionPrompt } from './attention-study.ts';
  * Trained students of a run, by their full names or by their source, which stands for its first seed; without names the first seed of each.
  * Only adapters are looked at.
  */
-export const trainedArms = async (run: RunFolder, names: readonly string[] | undefined): Promise<ArmId[]> => {
+export const trainedArms = async (run: RunFolder, names: readonly string[] | undefined, say?: (line: string) => void): Promise<ArmId[]> => {
   const { stages } = await run.manifest();
   const trained = Object.entries(stages).flatMap(([stage, { status }]) => {
     const arm = stage.startsWith('train--') && status === 'done' ? parseArmName(stage.slice('train--'.length)) : undefined;
@@ -34,6 +34,8 @@ export const trainedArms = async (run: RunFolder, names: readonly string[] | und
   }
   const chosen = names === undefined ? firstSeeds : adapted.filter((arm) => names.some((name) => isMeant(arm, name)));
   if (chosen.length === 0) throw new UserError(`Run ${run.name} has no student trained with LoRA yet. Train first: retort run CONFIG`);
+  const left = names === undefined ? trained.filter((arm) => !adapted.includes(arm)) : [];
+  if (left.length > 0) say?.(`Left out, being trained as a whole: ${left.map(armName).join(', ')}.`);
   return chosen;
 };
 
