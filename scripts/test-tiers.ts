@@ -13,6 +13,7 @@ export const slowTests: Readonly<Record<string, TierName>> = {
   'architecture.test.ts': 'architecture',
   'cli.test.ts': 'methods',
   'forget.test.ts': 'methods',
+  'matching.test.ts': 'methods',
   'methods-distillation.test.ts': 'methods',
   'methods-fine-tune.test.ts': 'methods',
   'methods-protocol.test.ts': 'methods',

@@ -261,6 +261,13 @@ describe('a run whose answers a judge verifies', () => {
     );
   });
 
+  it('asks no teacher for what the judge could not judge', async () => {
+    const before = teacher.served.length;
+    const file = await configOf('keyless', { verify: judgedBy({ apiKeyVariable: 'NO_SUCH_KEY' }) });
+    for (const _ of [1, 2]) await assert.rejects(collect(file, options), /environment variable NO_SUCH_KEY, which is not set/);
+    assert.equal(teacher.served.length, before);
+  });
+
   it('names what is wrong with its config', async () => {
     const wrong = { ...judgedBy(), prompt: 'Is it right?', pattern: '(' };
     await assert.rejects(collect(await configOf('wrong', { verify: wrong }), options), (thrown) => {
@@ -284,6 +291,7 @@ describe('a run whose answers are verified by code of the user', () => {
   });
 
   it('says what is wrong with a function or its file', async () => {
+    const before = teacher.served.length;
     const failing = async (name: string, text: string | undefined, message: RegExp) => {
       if (text !== undefined) await writeFile(join(root, `${name}.mjs`), text);
       const file = await configOf(name, { verify: { by: 'function', module: `${name}.mjs` } });
@@ -292,6 +300,7 @@ describe('a run whose answers are verified by code of the user', () => {
     await failing('missing', undefined, /collection\.verify\.module: .*missing\.mjs cannot be read/);
     await failing('empty', 'export const other = 1;', /exports no function as default or as `verify`, but other\./);
     await failing('broken', 'export default (', /broken\.mjs cannot be loaded/);
+    assert.equal(teacher.served.length, before); // Nothing is paid for that could not be verified.
     await failing('number', 'export default () => 7;', /expected true, false or \{ isRight, score, reason \}; came 7 for an answer to q0/);
     await failing('throws', 'export default () => { throw new Error("no luck"); };', /the function failed for an answer to q0: no luck/);
   });
@@ -307,6 +316,57 @@ describe('a run whose answers are verified by code of the user', () => {
     assert.equal(found.keptCount, plain.length);
     await writeFile(join(root, 'schema.json'), 'no schema');
     await assert.rejects(collect(file, options), /collection\.verify\.file: .*schema\.json is no JSON Schema that can be used/);
+  });
+});
+
+describe('answers that should not be learnt from, whatever they are', () => {
+  const asked = 'A gardener plants eleven rows of nineteen tulips and sells all but thirty of them to a florist; how many are sold?';
+  it('recite an evaluation question, or say what an earlier one to their question says', async () => {
+    await writeFile(join(root, 'asked.jsonl'), `${JSON.stringify({ id: 'asked', question: asked, answer: '179' })}\n`);
+    const reciting = await startFaultServer({
+      answer: ({ messages, seed = 0 }) => {
+        const a = /What is (\d+)/.exec(messages[0]?.content ?? '')?.[1];
+        if (a === '2') return `As they say: ${asked.toUpperCase()} #### 4`;
+        return a === '3'
+          ? `The same words every time, all of them, in this very order, for the number three #### 6`
+          : `${'word '.repeat(seed % 97)} #### ${seed}`;
+      },
+    });
+    try {
+      const to = { kind: 'openai-compatible', baseUrl: reciting.baseUrl, model: 'm' };
+      const task = {
+        name: 'jsonl',
+        files: { train: 'train.jsonl', test: 'asked.jsonl' },
+        fields: { id: 'id' },
+        scorer: { kind: 'number' },
+      };
+      const change = { teacher: to, task, arms: ['none', 'gold'], curation: { duplicates: { action: 'drop', similarity: 1 } } };
+      const { summary } = await collect(await configOf('reciting', {}, change), options);
+      const [none] = summary.collections;
+      // All three of q2 recite, two of the three of q3 repeat the first.
+      assert.deepEqual([none?.keptCount, none?.rejectedCount, none?.answeredQuestionCount], [13, 5, 5]);
+      const read = async (name: string): Promise<Record<string, unknown>[]> =>
+        (await readFile(join(root, 'runs', 'reciting', 'curation', name), 'utf8'))
+          .trim()
+          .split('\n')
+          .map((line) => JSON.parse(line));
+      const overlaps = await read('answer-overlaps.jsonl');
+      assert.deepEqual(
+        overlaps.map(({ id, evaluationId, where }) => [id, evaluationId, where]),
+        [0, 1, 2].map((sample) => [`none/q2/${sample}`, 'asked', 'answer']),
+      );
+      assert.deepEqual(
+        (await read('answer-duplicates.jsonl')).map(({ id, duplicateOf }) => [id, duplicateOf]),
+        [1, 2].map((sample) => [`none/q3/${sample}`, 'none/q3/0']),
+      );
+      assert.ok(
+        summary.warnings.some((warning) =>
+          /3 of 24 answers share 13 words in a row with an evaluation question and are left out/.test(warning),
+        ),
+      );
+    } finally {
+      await reciting.close();
+    }
   });
 });
 
@@ -380,6 +440,9 @@ describe('a redact hook', () => {
       await writeFile(join(root, `${name}.mjs`), text);
       await assert.rejects(collect(await configOf(name, { redact: `${name}.mjs` }), options), message);
     }
+    // The folder is free again, whatever failed.
+    const file = await configOf('unloadable', { redact: 'no-such.mjs' });
+    for (const _ of [1, 2]) await assert.rejects(collect(file, options), /no-such\.mjs cannot be read/);
     assert.equal(teacher.served.length, before);
   });
 });

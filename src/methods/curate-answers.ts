@@ -27,6 +27,8 @@ interface CuratedArm {
 
 export interface CurateAnswersOptions extends SourceOptions {
   readonly evaluation: readonly EvaluationText[];
+  /** Of `openVerifier`. */
+  readonly verifier: Verify | undefined;
 }
 
 /**
@@ -80,14 +82,18 @@ const chosen = (
   verificationOf: CuratedArm['verificationOf'],
 ): CuratedArm => ({ name, answers, verificationOf, ...selectResponses(answers, policy, verificationOf) });
 
-const verify = async (arm: AnsweredArm, answers: readonly Response[], options: SourceOptions): Promise<CuratedArm['verificationOf']> => {
+const verify = async (
+  arm: AnsweredArm,
+  answers: readonly Response[],
+  options: CurateAnswersOptions,
+): Promise<CuratedArm['verificationOf']> => {
   const { verify: by } = options.config.collection;
   if (by.by === 'judge') {
     const verified = await judgeAnswers(arm, answers, by, options);
     return ({ requestKey }) => verified.get(requestKey) ?? { isRight: false, score: 0 };
   }
   const exampleOf = new Map(options.examples.map((example) => [example.id, example]));
-  const own = await ownVerifier(options);
+  const own = options.verifier ?? verifyByTask('strict');
   const verified = new Map<string, Verification>();
   for (const answer of answers) {
     const example = exampleOf.get(answer.exampleId);
@@ -97,15 +103,25 @@ const verify = async (arm: AnsweredArm, answers: readonly Response[], options: S
   return ({ requestKey }) => verified.get(requestKey) ?? { isRight: false, score: 0 };
 };
 
-/** A verifier that asks nobody. */
-const ownVerifier = async ({ config }: SourceOptions): Promise<Verify> => {
+/**
+ * What verifies answers without asking anybody; undefined where a judge does. Throws where a module, a schema or the judge cannot be had. A local judge is
+ * loaded when it is needed: it would stand beside the teacher in memory.
+ */
+export const openVerifier = async ({ config, openJudge }: Pick<SourceOptions, 'config' | 'openJudge'>): Promise<Verify | undefined> => {
   const { verify: by } = config.collection;
-  if (by.by === 'schema') return verifyBySchema(by.file);
-  if (by.by === 'function') {
-    const { call } = await verifyHookOf(by.module);
-    return verifyByFunction((answer: string, example: Example) => call(answer, example), `collection.verify: ${by.module}`);
+  switch (by.by) {
+    case 'task':
+      return verifyByTask(by.rule);
+    case 'schema':
+      return verifyBySchema(by.file);
+    case 'function': {
+      const { call } = await verifyHookOf(by.module);
+      return verifyByFunction((answer: string, example: Example) => call(answer, example), `collection.verify: ${by.module}`);
+    }
+    case 'judge':
+      if (by.teacher.kind !== 'local') await openJudge();
+      return undefined;
   }
-  return verifyByTask(by.by === 'task' ? by.rule : 'strict');
 };
 
 /** Lists what is not learnt from with its reason, and counts what became of each arm's answers. */

@@ -69,8 +69,8 @@ export const estimateRun = async (options: RunOptions, surroundings: Surrounding
   const { config, folder } = options;
   const questions = await questionsOf(config.task, surroundings);
   const { task } = questions;
-  const lock = await lockFolder(folder, ownerOnlyFolder);
   const redact = await redactHookOf(config);
+  const lock = await lockFolder(folder, ownerOnlyFolder);
   const runTeacherOf = runTeacher(config, surroundings);
   const judge = runJudge(config, surroundings);
   try {

@@ -9,7 +9,7 @@ import type { Subject } from '../run-folder/arm.ts';
 import { createRun } from '../run-folder/run-folder.ts';
 import { loadModelText } from '../text/model-text.ts';
 import { type ArmRows, armRows, developmentRowsOf } from './arm-rows.ts';
-import { type CurateAnswersOptions, curateAnswers } from './curate-answers.ts';
+import { type CurateAnswersOptions, curateAnswers, openVerifier } from './curate-answers.ts';
 import { curateQuestionsOfRun } from './curate-questions.ts';
 import { isChosenOnTest, textOptionsOf, warnOfDepartures } from './departing.ts';
 import { evaluateSubject } from './evaluate-subject.ts';
@@ -36,8 +36,8 @@ export const runResponsePriming = async (options: RunOptions, surroundings: Surr
   const { config, folder } = options;
   const questions = await questionsOf(config.task, surroundings);
   const { task } = questions;
-  const lock = await lockFolder(folder, ownerOnlyFolder);
   const redact = await redactHookOf(config);
+  const lock = await lockFolder(folder, ownerOnlyFolder);
   const teacher = runTeacher(config, surroundings);
   const judge = runJudge(config, surroundings);
   try {
@@ -107,8 +107,8 @@ export const collectForRun = async (options: RunOptions, surroundings: Surroundi
   const { config, folder } = options;
   const questions = await questionsOf(config.task, surroundings);
   const { task } = questions;
-  const lock = await lockFolder(folder, ownerOnlyFolder);
   const redact = await redactHookOf(config);
+  const lock = await lockFolder(folder, ownerOnlyFolder);
   const teacher = runTeacher(config, surroundings);
   const judge = runJudge(config, surroundings);
   try {
@@ -124,12 +124,14 @@ export const collectForRun = async (options: RunOptions, surroundings: Surroundi
   }
 };
 
-const collectArms = async (options: CurateAnswersOptions): Promise<Map<string, readonly Response[]>> => {
+const collectArms = async (options: Omit<CurateAnswersOptions, 'verifier'>): Promise<Map<string, readonly Response[]>> => {
   const collected = new Map<string, readonly Response[]>();
+  // What cannot verify is found out before answers are paid for.
+  const verifier = await openVerifier(options);
   await submitBatches(options.config.arms, options);
   const own = options.config.arms.filter((arm) => arm.kind !== 'selected' && arm.kind !== 'shuffled');
   for (const arm of own) collected.set(arm.name, await collectSource(arm, options));
-  const curated = await curateAnswers(collected, options);
+  const curated = await curateAnswers(collected, { ...options, verifier });
   const shuffled = options.config.arms.filter((arm) => arm.kind === 'shuffled');
   for (const arm of shuffled) curated.set(arm.name, await collectSource(arm, options, curated));
   await writeRunProvenance(options.run);
