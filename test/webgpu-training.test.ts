@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { Worker } from 'node:worker_threads';
 import { gradient } from '../src/autodiff/gradient.ts';
 import { createEngine } from '../src/engines/create-engine.ts';
 import { deviceState } from '../src/engines/device-state.ts';
@@ -116,6 +118,13 @@ describe('training on WebGPU', { skip: withoutWebgpu }, () => {
   it('a whole model: steps of SGD are the CPU’s', async () => {
     const [webgpu, cpu] = await withEngines({ kind: 'all' }, (engine) => train(engine, sgd, 2));
     assertSame(webgpu as Trained, cpu as Trained);
+  });
+
+  it('is done by threads in turns: two inside the provider at once end the process', async () => {
+    const threads = Array.from({ length: 3 }, () => new Worker(new URL('./webgpu-worker.ts', import.meta.url)));
+    const results = await Promise.all(threads.map((thread) => once(thread, 'message')));
+    for (const [data] of results) assert.deepEqual(data, new Float32Array(256).fill(100));
+    await Promise.all(threads.map((thread) => thread.terminate()));
   });
 
   it('brings back a step’s losses and norm, and nothing else crosses', async () => {

@@ -28,7 +28,7 @@ export const addAdapterOptions = (command: Command): Command =>
   command
     .option('--adapter <folder>', 'a PEFT adapter to put on it')
     .option('--threads <number>', 'threads of the arithmetic; without it, one a core', positiveNumber)
-    .addOption(deviceOption('what computes'));
+    .addOption(deviceOption('what computes; without it, cpu'));
 
 export const deviceOption = (description: string): Option => new Option('--device <name>', description).choices(deviceNames);
 

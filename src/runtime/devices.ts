@@ -40,8 +40,8 @@ export const devices: Readonly<Record<DeviceName, DeviceTraits>> = {
     title: 'CUDA',
     needs: {
       linux:
-        'It needs an NVIDIA driver, CUDA 12, cuDNN 9, and ONNX Runtime’s files for them (300 MB), which are fetched by: ' +
-        'node node_modules/onnxruntime-node/script/install --onnxruntime-node-install=cuda12',
+        'It needs an NVIDIA driver, CUDA 12, cuDNN 9, and ONNX Runtime’s files for them (300 MB), which come by ' +
+        '`node node_modules/onnxruntime-node/script/install --onnxruntime-node-install=cuda12`.',
     },
     ...noExtras,
   },

@@ -44,7 +44,7 @@ export class MissingOpError extends UserError {
   override name = 'MissingOpError';
   constructor(device: DeviceName, cause: unknown) {
     super(
-      `device ${device} lacks an op of this program, which would be computed on the CPU, with copies there and back. Take \`device: cpu\``,
+      `device ${device} lacks an op of this program, which would be computed on the CPU, with copies there and back. Take \`precision: float32\`, or \`device: cpu\``,
       { cause },
     );
   }
