@@ -8,6 +8,7 @@ import { stringify } from 'yaml';
 import { UserError } from '../src/base/errors.ts';
 import { curatedLines } from '../src/methods/curate-lines.ts';
 import { curateQuestions } from '../src/methods/curate-questions.ts';
+import { forgetInRun } from '../src/methods/forget.ts';
 import { questionsOf } from '../src/methods/questions.ts';
 import { collect } from '../src/methods/stages.ts';
 import type { CurationAction } from '../src/responses/curation-config.ts';
@@ -144,6 +145,26 @@ describe('a run', () => {
       );
       await assert.rejects(collect(config, options), /1 of 1 training questions are evaluation questions.*Train on the training split/);
     }
+  });
+
+  it('forgets a test question by its findings, and a development question likewise', async () => {
+    await collect(await configOf('forgotten', {}), options);
+    const folder = join(root, 'runs', 'forgotten');
+    for (const [id, left] of [
+      ['test-0', ['recited']],
+      ['held', []],
+    ] as const) {
+      const { split, removed } = await forgetInRun({ folder, id, students: 'mark' });
+      assert.deepEqual([split, removed], ['test', { 'curation/question-overlaps.jsonl': 1 }]);
+      const text = await readFile(join(folder, 'curation', 'question-overlaps.jsonl'), 'utf8');
+      assert.deepEqual(
+        text.split('\n').flatMap((line) => (line === '' ? [] : [JSON.parse(line).id])),
+        left,
+      );
+    }
+    // Neither is asked for any more: nothing overlaps with it.
+    await collect(join(root, 'forgotten.yaml'), options);
+    assert.deepEqual((await idsOf('forgotten', 'none')).sort(), ['again', 'clean-0', 'clean-1', 'clean-2', 'planted', 'recited']);
   });
 
   it('of a version that knew no curation goes on', async () => {

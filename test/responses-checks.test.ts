@@ -215,9 +215,9 @@ describe('selection', () => {
     answer('a', 2, { strict: false, flexibleExtraction: '5', text: 'V' }),
     answer('b', 0, { strict: false, flexible: false, flexibleExtraction: undefined }),
   ];
-  const strictly = verifyByTask('strict') as (response: Response) => Verification;
-  const flexibly = verifyByTask('flexible') as (response: Response) => Verification;
-  const kept = (policy: KeepPolicy, verificationOf = strictly) =>
+  const strictly = verifyByTask('strict');
+  const flexibly = verifyByTask('flexible');
+  const kept = (policy: KeepPolicy, verificationOf: (response: Response) => Verification = strictly) =>
     selectResponses(responses, policy, verificationOf).kept.map(({ exampleId, sampleIndex }) => `${exampleId}${sampleIndex}`);
 
   it('keeps all, the right ones, and of several the first right one, the best or that of the majority', () => {

@@ -409,6 +409,8 @@ describe('a redact hook', () => {
       const previews = await previewCollection(file, 9, options);
       await collect(file, options);
       assert.equal(seen.length, 2 * questionCount);
+      const card = JSON.parse(await readFile(join(root, 'runs', 'redacted', 'responses', 'provenance.json'), 'utf8'));
+      assert.equal(card.arms[0].counts.redactHash, sha256(redact));
       for (const text of seen) assert.ok(/What is \d \[sum\] \d/.test(text) && !text.includes('plus'), text);
       // What the dry run shows is what was sent.
       const sent = new Set(seen);

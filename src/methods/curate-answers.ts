@@ -66,7 +66,7 @@ export const curateAnswers = async (
 const learntFrom = ({ name, kept }: CuratedArm, { dropped }: Curation): readonly Response[] =>
   kept.filter((response) => !dropped.has(rowOf(name, response).id));
 
-const byTask = verifyByTask('strict') as (response: Response) => Verification;
+const byTask = verifyByTask('strict');
 
 const rowOf = (arm: string, { exampleId, sampleIndex, text }: Response) => ({
   id: `${arm}/${exampleId}/${sampleIndex}`,

@@ -97,20 +97,19 @@ type Line = z.infer<typeof lineSchema>;
 const namesIn = (path: string, split: QuestionSplit, line: Line): (string | undefined)[] => {
   if (split === 'test') return path.startsWith('evaluations/') ? [line.id] : path.startsWith('curation/') ? [line.evaluationId] : [];
   if (path.startsWith('evaluations/')) return [];
-  // A development question is an evaluation question too.
-  const names = [line.exampleId, line.answerFrom, line.id, line.duplicateOf, line.evaluationId];
+  const names = [line.exampleId, line.answerFrom, line.id, line.duplicateOf];
   return path.startsWith('curation/answer-') ? names.map((name) => /^[^/]+\/(.*)\/\d+$/s.exec(name ?? '')?.[1] ?? name) : names;
 };
 
-const concerns =
-  (path: string, { id, split, keys }: Pick<ForgettingJournal, 'id' | 'split' | 'keys'>) =>
-  (value: unknown): boolean => {
+const concerns = (path: string, { id, split, keys }: Pick<ForgettingJournal, 'id' | 'split' | 'keys'>) => {
+  const known = new Set(keys);
+  return (value: unknown): boolean => {
     const line = lineSchema.safeParse(value).data;
     if (line === undefined) return false;
-    const known = new Set(keys);
     const isKey = [line.exampleId, line.requestKey, line.custom_id].some((key) => key !== undefined && known.has(key));
     return isKey || namesIn(path, split, line).includes(id);
   };
+};
 
 const plan = async (run: RunFolder, { id, split: wanted, students }: ForgetOptions): Promise<ForgettingJournal> => {
   const files = await lineFiles(run);

@@ -8,7 +8,8 @@ export const leftQuestions = async (questions: Questions, run: RunFolder): Promi
   return {
     ...questions,
     train: questions.train.filter(({ id }) => !isForgotten('train', id)),
-    development: questions.development.filter(({ id }) => !isForgotten('train', id)),
+    // Part of the training split, and what training is measured on.
+    development: questions.development.filter(({ id }) => !isForgotten('train', id) && !isForgotten('test', id)),
     openTest: async () => (await questions.openTest()).filter(({ id }) => !isForgotten('test', id)),
   };
 };

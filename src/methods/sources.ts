@@ -84,7 +84,10 @@ export const collectSource = async (
       const tokens = usage && { promptTokenCount: usage.promptTokens, completionTokenCount: usage.completionTokens };
       const prices = answers.flatMap(({ costUsd }) => costUsd ?? []);
       const cost = prices.length > 0 && { costUsd: prices.reduce((sum, price) => sum + price, 0) };
-      return { files: [folder], facts: { keys: [...keys], keptCount, failedCount, rejectedCount: 0, ...tokens, ...cost } };
+      return {
+        files: [folder],
+        facts: { keys: [...keys], keptCount, failedCount, rejectedCount: 0, ...tokens, ...cost, ...redactFact(arm, options) },
+      };
     } finally {
       if (arm.kind === 'recorded') await teacher.release();
     }
@@ -112,6 +115,10 @@ export const submitBatches = async (arms: readonly ArmConfig[], options: SourceO
     }
   }
 };
+
+/** Which function saw the texts before they were sent, for the card. */
+const redactFact = ({ kind }: OwnArm, { redact }: SourceOptions) =>
+  kind === 'strategy' && redact !== undefined ? { redactHash: redact.hash } : {};
 
 /** Kept in the run and told at once: terms of use are to be read before money is spent. */
 const warn = async (message: string, arm: ArmConfig, { run, surroundings }: Pick<SourceOptions, 'run' | 'surroundings'>): Promise<void> => {

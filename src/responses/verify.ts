@@ -18,8 +18,8 @@ export type Verify = (response: Response, example: Example) => Verification | Pr
 
 /** As the task scores answers. An answer that is right by the looser rule alone is better than a wrong one. */
 export const verifyByTask =
-  (rule: 'strict' | 'flexible'): Verify =>
-  (response) => ({
+  (rule: 'strict' | 'flexible') =>
+  (response: Response): Verification => ({
     isRight: response[rule],
     score: response.strict ? 1 : response.flexible ? 0.5 : 0,
     ...(!response[rule] && { reason: `not right by the ${rule} rule` }),

@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { messageOf, UserError } from '../base/errors.ts';
 import { hasCode, sha256, writeJsonAtomic } from '../base/folders.ts';
 
-/** Where a question belongs: what is trained on (development questions too), or what is measured on. */
+/** Where a question belongs: what is trained on, or what is measured on (development questions too). */
 export type QuestionSplit = 'train' | 'test';
 
 const forgottenSchema = z.strictObject({
