@@ -154,6 +154,17 @@ describe('checking a run', () => {
       'what follows from the edited score',
     );
   });
+
+  it('takes no offence at a report of a version that knew fewer keys, but at one with fewer rows', async (t) => {
+    const run = await sampleRun(t);
+    await writeReport(run);
+    const path = join(run.paths.report, 'summary.json');
+    const { searches: _, ...older } = JSON.parse(await readFile(path, 'utf8'));
+    await writeFile(path, JSON.stringify({ ...older, rows: older.rows.map(({ format: __, ...row }: { format: unknown }) => row) }));
+    assert.deepEqual((await checkRun(run, gsm8k)).reportDifferences, []);
+    await writeFile(path, JSON.stringify({ ...older, rows: older.rows.slice(1) }));
+    assert.notDeepEqual((await checkRun(run, gsm8k)).reportDifferences, []);
+  });
 });
 
 const executable = findChromium();

@@ -107,4 +107,7 @@ const storedSummary = async (run: RunFolder): Promise<Json | undefined> => {
 const growing = new Set(['sessions', 'testOpenings', 'unfinished', 'warnings', 'headline']);
 
 const reportDifferences = (stored: Json, now: Json): ConfigDifference[] =>
-  configDifferences(stored, now).filter(({ path }) => !growing.has(path.replace(/[.[].*$/, '')));
+  configDifferences(stored, now).filter(({ path, before }) => !growing.has(path.replace(/[.[].*$/, '')) && !isNewKey(path, before));
+
+/** A key that the stored report does not have: an older version wrote it, and says nothing of it that could be wrong. A list's items are no keys. */
+const isNewKey = (path: string, before: Json | undefined): boolean => before === undefined && !path.endsWith(']');
