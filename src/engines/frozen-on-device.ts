@@ -1,10 +1,10 @@
-import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Graph } from '../graph/graph.ts';
 import type { DataType, HostData, HostTensor, TensorType } from '../graph/tensor-type.ts';
 import type { ExternalWeight, Weights } from '../onnx/model.ts';
 import type { CompileOptions } from '../runtime/onnx-program.ts';
 import type { Device, DeviceTensor } from '../runtime/program.ts';
+import { openByteFile } from '../weights/byte-file.ts';
 
 /** Frozen weights on a device, each once however many programs take it: baked into them, every program would hold a copy of its own. */
 export interface FrozenOnDevice {
@@ -33,7 +33,7 @@ export const frozenOnDevice = (device: Device): FrozenOnDevice => {
       for (const [name, { type }] of graph.inputs) {
         const weight = weights.get(name);
         if (weight === undefined || arrayTypes[type.dataType] === undefined) continue;
-        const tensor = uploaded.get(weight) ?? (await device.upload(await hostWeight(weight, type, weightsFolder ?? '')));
+        const tensor = uploaded.get(weight) ?? (await device.upload(await hostWeight(name, weight, type, weightsFolder ?? '')));
         uploaded.set(weight, tensor);
         given[name] = tensor;
         baked.delete(name);
@@ -47,13 +47,14 @@ export const frozenOnDevice = (device: Device): FrozenOnDevice => {
   };
 };
 
-const hostWeight = async (weight: HostTensor | ExternalWeight, type: TensorType, folder: string): Promise<HostTensor> => {
+const hostWeight = async (name: string, weight: HostTensor | ExternalWeight, type: TensorType, folder: string): Promise<HostTensor> => {
   if (!('location' in weight)) return weight;
-  const file = await open(join(folder, weight.location));
+  const file = await openByteFile(join(folder, weight.location));
   try {
-    const { buffer } = await file.read(new Uint8Array(weight.byteLength), 0, weight.byteLength, weight.offset);
+    const bytes = new Uint8Array(weight.byteLength);
+    await file.readInto(bytes, weight.offset, name);
     const ArrayType = arrayTypes[type.dataType] ?? Uint8Array;
-    return { ...type, data: new ArrayType(buffer.buffer) };
+    return { ...type, data: new ArrayType(bytes.buffer) };
   } finally {
     await file.close();
   }

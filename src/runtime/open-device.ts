@@ -10,7 +10,7 @@ import type { Device, Program } from './program.ts';
 
 /**
  * Opens a device: a UserError where this machine does not have it, which says how to get it. While it is open a program stays compiled on
- * it, so that tensors outlive the programs that made them.
+ * it, so that the provider keeps its context, and the shaders compiled in it.
  */
 export const openDevice = async (name: DeviceName): Promise<Device> => {
   const anchor = name === 'cpu' ? undefined : await probe(name);
