@@ -1,7 +1,7 @@
 import type { Interval } from '../evaluation/proportion.ts';
 import { type Chart, renderChart, seriesScales } from '../report/chart.ts';
 import { type Html, html } from '../report/html.ts';
-import { pageShell, tableOf, unbroken } from '../report/page-shell.ts';
+import { pageShell, tableOf } from '../report/page-shell.ts';
 import type { ReportTable } from '../report/sections.ts';
 import { type AttentionStudy, type FirstColumn, type StudyMeasure, studyMeasures } from './attention-study.ts';
 
@@ -33,7 +33,7 @@ export const renderAttentionPage = async (study: AttentionStudy, title: string):
     }
     if (parts.length > 0) sections.push(html`<section><h2>${titles[measure]}</h2>${parts}</section>`);
   }
-  const body = html`<header><p class="name">${title}</p><h1>${unbroken(attentionHeadline(study))}</h1>
+  const body = html`<header><p class="name">${title}</p><h1>${attentionHeadline(study)}</h1>
 <p class="note">Means over prompts; intervals are 95 %, from the bootstrap over prompts: they speak of other prompts of this kind, not of other trained students.</p></header>
 <main>${changedTable(study)}${differingTable(study)}${sections}</main>
 `;

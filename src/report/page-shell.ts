@@ -57,10 +57,9 @@ export const tableOf = ({ columns, rows }: ReportTable, name: string): Html => {
 <tbody>${rows.map((row) => html`<tr>${row.map((cell, index) => html`<td${classOf(index)}>${cell}</td>`)}</tr>\n`)}</tbody></table></div>`;
 };
 
-/** No line ends within a number and what belongs to it: `p < 0.001`, `95 % interval`, `+4.2 points`, `1 − cosine`. */
+/** No line ends within a number and what belongs to it: `p < 0.001`, `95 % interval`, `+4.2 points`. */
 export const unbroken = (text: string): string =>
   text
     .replaceAll('p-values', 'p\u2011values')
     .replace(/p [<=] \d/g, (found) => found.replaceAll(' ', '\u00a0'))
-    .replaceAll('− cosine', '−\u00a0cosine')
-    .replace(/(\d) (?=%|points|seeds|questions|prompts|tokens|nats|− )/g, '$1\u00a0');
+    .replace(/(\d) (?=%|points|seeds|questions|nats)/g, '$1\u00a0');

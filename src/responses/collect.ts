@@ -34,8 +34,10 @@ export const collect = async (given: CollectOptions): Promise<CollectionReport> 
     const open = planned.filter(({ requestKey }) => isOpen(store.answers.get(requestKey), options.retryFailed));
     if (open.length > 0 && teacher.isFree !== true)
       for (const note of termsFor(teacher.identity)) onWarning?.(`${note} Make sure that your use is allowed.`);
-    const openKeys = new Set(open.map(({ requestKey }) => requestKey));
-    const tally = collectionTally(planned, (key) => (openKeys.has(key) ? undefined : store.answers.get(key)));
+    const tally = collectionTally(planned, (key) => {
+      const answer = store.answers.get(key);
+      return isOpen(answer, options.retryFailed) ? undefined : answer;
+    });
     const strategy = options.strategy.name;
     await teacher.prepare?.(
       open.map(({ example, sampleIndex }) => ({ exampleId: example.id, question: example.question, strategy, sampleIndex })),
