@@ -2,8 +2,10 @@ import type { Contestant, Target } from './figures.ts';
 import type { PythonEnvironment } from './python-environment.ts';
 
 export interface BenchmarkOptions {
-  /** Of SmolLM2-135M-Instruct. */
+  /** Of SmolLM2-135M-Instruct; empty for a benchmark that wants no model. */
   readonly modelFolder: string;
+  /** Only these parts, of a benchmark that has some; all of them when empty. */
+  readonly parts: readonly string[];
   readonly python: PythonEnvironment;
   readonly roundCount: number;
   readonly threadCount: number;
@@ -16,6 +18,8 @@ export interface BenchmarkReport {
   readonly workload: string;
   readonly versions: Readonly<Record<string, string>>;
   readonly tables: readonly { readonly title: string; readonly contestants: readonly Contestant[] }[];
+  /** Further lines of Markdown. */
+  readonly notes?: readonly string[];
   readonly targets: readonly Target[];
 }
 

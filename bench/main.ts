@@ -8,19 +8,34 @@ import { z } from 'zod';
 import { messageOf, nearestName, UserError } from '../src/base/errors.ts';
 import { attention } from './attention.ts';
 import type { Benchmark, BenchmarkReport } from './benchmark.ts';
+import { collect } from './collect.ts';
 import { table, targetLine } from './figures.ts';
 import { generate } from './generate.ts';
 import { loadPerCore, machineLines } from './machine.ts';
-import { pythonEnvironment } from './python-environment.ts';
+import { pythonEnvironment, type Rivals } from './python-environment.ts';
 import { train } from './train.ts';
 
-const benchmarks: Readonly<Record<string, Benchmark>> = { train, generate, attention };
+interface Row {
+  readonly measure: Benchmark;
+  readonly wantsModel: boolean;
+  readonly rivals: Rivals;
+}
 
-const usage = `npm run bench -- NAME [options]      NAME: ${Object.keys(benchmarks).join(', ')}
+const modelRivals: Rivals = { imports: 'import torch, transformers, peft, gguf', requirements: 'requirements.txt', folder: 'bench-python' };
+const collectRivals: Rivals = { imports: 'import distilabel', requirements: 'requirements-collect.txt', folder: 'bench-python-collect' };
+
+const benchmarks: Readonly<Record<string, Row>> = {
+  train: { measure: train, wantsModel: true, rivals: modelRivals },
+  generate: { measure: generate, wantsModel: true, rivals: modelRivals },
+  attention: { measure: attention, wantsModel: true, rivals: modelRivals },
+  collect: { measure: collect, wantsModel: false, rivals: collectRivals },
+};
+
+const usage = `npm run bench -- NAME [PART...] [options]      NAME: ${Object.keys(benchmarks).join(', ')}
 
   --models FOLDER        the folder that holds smollm2-135m-instruct (default: RETORT_MODELS)
-  --python PATH          a Python with torch, transformers, peft and gguf (default: RETORT_PYTHON, then .cache/bench-python)
-  --create-environment   make that environment in .cache/bench-python first
+  --python PATH          a Python with torch, transformers, peft and gguf, for collect with distilabel (default: RETORT_PYTHON, then one in .cache)
+  --create-environment   make that environment in .cache first
   --rounds N             how often each contestant is measured, in turn (default 5)
   --threads N            threads of each contestant (default: as many as there are cores)
   --compiled             also torch.compile, which takes minutes to begin
@@ -49,11 +64,19 @@ const print = (name: string, report: BenchmarkReport, load: { before: number; af
     ...(rivalVersions.length === 0 ? [] : [`- ${rivalVersions.join(', ')}`]),
     `- load per core before and after: ${load.before.toFixed(2)}, ${load.after.toFixed(2)}${load.before > 0.3 ? ' (other work was running: the figures are doubtful)' : ''}`,
     ...(skipped === undefined ? [] : [`- compared with nothing: ${skipped}`]),
+    ...(report.notes === undefined ? [] : ['', ...report.notes]),
     ...report.tables.flatMap(({ title, contestants }) => ['', `### ${title}`, '', ...table(contestants)]),
     '',
     ...report.targets.map(targetLine),
   ];
   stdout.write(`${lines.join('\n')}\n`);
+};
+
+const modelFolderIn = (models: string | undefined): string => {
+  if (models === undefined) throw new UserError('This benchmark wants real weights: set RETORT_MODELS, or pass --models FOLDER');
+  const folder = join(models, 'smollm2-135m-instruct');
+  if (!existsSync(folder)) throw new UserError(`There is no folder ${folder}: RETORT_MODELS or --models must hold smollm2-135m-instruct`);
+  return folder;
 };
 
 const main = async (): Promise<void> => {
@@ -69,7 +92,7 @@ const main = async (): Promise<void> => {
       help: { type: 'boolean', default: false },
     },
   });
-  const [name] = positionals;
+  const [name, ...parts] = positionals;
   if (values.help || name === undefined) {
     stdout.write(usage);
     return;
@@ -81,15 +104,12 @@ const main = async (): Promise<void> => {
       `There is no benchmark "${name}"${nearest === undefined ? '' : `; did you mean ${nearest}?`} Known: ${Object.keys(benchmarks).join(', ')}`,
     );
   }
-  const models = values.models ?? env.RETORT_MODELS;
-  if (models === undefined) throw new UserError('Benchmarks want real weights: set RETORT_MODELS, or pass --models FOLDER');
-  const modelFolder = join(models, 'smollm2-135m-instruct');
-  if (!existsSync(modelFolder))
-    throw new UserError(`There is no folder ${modelFolder}: RETORT_MODELS or --models must hold smollm2-135m-instruct`);
-  const python = pythonEnvironment(values.python ?? env.RETORT_PYTHON, values['create-environment']);
+  const modelFolder = benchmark.wantsModel ? modelFolderIn(values.models ?? env.RETORT_MODELS) : '';
+  const python = pythonEnvironment(values.python ?? env.RETORT_PYTHON, values['create-environment'], benchmark.rivals);
   const before = loadPerCore();
-  const report = await benchmark({
+  const report = await benchmark.measure({
     modelFolder,
+    parts,
     python,
     roundCount: countOf(values.rounds, 'rounds'),
     threadCount: values.threads === undefined ? availableParallelism() : countOf(values.threads, 'threads'),

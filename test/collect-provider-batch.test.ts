@@ -284,7 +284,8 @@ for (const kind of Object.keys(kinds) as Kind[]) {
         });
         const options = optionsFor(server, 'killed');
         let hasEnded = false;
-        for (let kill = 0; kill < killCount && !hasEnded; kill++) {
+        let kill = 0;
+        for (; kill < killCount && !hasEnded; kill++) {
           const child = spawn(process.execPath, [join(import.meta.dirname, 'collect-child.ts'), JSON.stringify(options)]);
           const exited = once(child, 'exit');
           const goal = server.batchCallCount() + 1 + random.integer(24);
@@ -294,6 +295,7 @@ for (const kind of Object.keys(kinds) as Kind[]) {
           child.kill('SIGKILL');
           await exited;
         }
+        assert.ok(kill > killCount / 2, `it was done after ${kill} kills`);
         await finish(options);
         await finish(optionsFor(calm, 'calm'));
         const [killed, undisturbed] = [await readResponses(options.folder), await readResponses(optionsFor(calm, 'calm').folder)];
