@@ -38,6 +38,9 @@ const faultNames = [
 
 const killCount = 200;
 
+/** As the command starts Node (src/cli/main.ts). */
+const commandFlags = ['--max-semi-space-size=16'];
+
 const root = join(import.meta.dirname, '..');
 
 interface ServerProcess {
@@ -82,7 +85,7 @@ const collectedSchema = z.object({
 /** One collection in a process of its own. */
 const collectIn = async (options: CollectProcessOptions): Promise<z.infer<typeof collectedSchema>> =>
   collectedSchema.parse(
-    JSON.parse(await outputOf(spawn(execPath, [join(import.meta.dirname, 'retort-collect.ts'), JSON.stringify(options)]))),
+    JSON.parse(await outputOf(spawn(execPath, [...commandFlags, join(import.meta.dirname, 'retort-collect.ts'), JSON.stringify(options)]))),
   );
 
 const outputOf = async (child: ChildProcessWithoutNullStreams): Promise<string> => {
