@@ -174,6 +174,8 @@ for (const kind of Object.keys(kinds) as Kind[]) {
           );
           return true;
         });
+        const { batch: _, ...alone } = options();
+        await assert.rejects(collect(alone), /12 of 12 open questions are under way in batches, .* bought twice\. Set collection\.batch/);
         const reserved = await readReserved(options().folder);
         assert.ok(reserved.requests === 12 && reserved.tokens >= 12 * 64 && reserved.usd > 0);
         const report = await collect(options());

@@ -150,8 +150,8 @@ const takeIn = async (job: RecordedJob, sources: readonly BatchSource[], work: W
   const place = (id: string) => {
     const item = planned.get(id);
     if (item === undefined) return undefined;
-    const request = { messages: item.messages(), sampling: item.sampling };
-    return { item, options, store, isOpen: isWanted(id), tryCount: 1 + (rounds.get(id) ?? 0), fullUsage: () => measure.full(request) };
+    const fullUsage = () => measure.full({ messages: item.messages(), sampling: item.sampling });
+    return { item, options, store, isOpen: isWanted(id), tryCount: 1 + (rounds.get(id) ?? 0), fullUsage };
   };
   const joined = await patience.attempt(`results ${job.name}`, () =>
     joinResults(service.results(sources, stop), place, (response) => {

@@ -72,6 +72,16 @@ const readJobs = async (folder: string): Promise<Map<string, RecordedJob>> => {
 /** What batches under way may cost; nothing where there is no folder. */
 export const readReserved = async (folder: string): Promise<Spending> => reservedOf((await readJobs(folder)).values());
 
+/** Throws where some of these questions are in batches under way: asked one by one they would be bought twice. */
+export const refuseUnderWay = async (folder: string, open: readonly { readonly requestKey: string }[]): Promise<void> => {
+  const underWay = new Set([...(await readJobs(folder)).values()].flatMap(({ openIds }) => openIds));
+  const count = underWay.size === 0 ? 0 : open.filter(({ requestKey }) => underWay.has(requestKey)).length;
+  if (count > 0)
+    throw new UserError(
+      `${count} of ${open.length} open questions are under way in batches, and asked one by one they would be bought twice. Set collection.batch to fetch them; to give them up, delete ${batchJobsFile(folder)}.`,
+    );
+};
+
 export const reservedOf = (jobs: Iterable<RecordedJob>): Spending =>
   [...jobs].map(({ reserved }) => reserved).reduce(addSpending, nothingSpent);
 

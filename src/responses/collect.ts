@@ -6,6 +6,7 @@ import { TeacherError } from '../teachers/teacher-error.ts';
 import { termsFor } from '../teachers/terms.ts';
 import { askAll } from './ask-all.ts';
 import { askInBatches } from './ask-batches.ts';
+import { refuseUnderWay } from './batch-jobs.ts';
 import { CollectionStoppedError, type CollectOptions, sourceOf } from './collect-options.ts';
 import { type PlannedAnswer, planCollection } from './collection-plan.ts';
 import { type CollectionReport, collectionTally } from './collection-report.ts';
@@ -44,8 +45,10 @@ export const collect = async (given: CollectOptions): Promise<CollectionReport> 
     );
     const report = (): CollectionReport => tally.report({ source: sourceOf(options), folder, durationMs: clock.now() - startMs });
     try {
-      if (options.batch === undefined) await askAll(open, options, store, tally);
-      else await askInBatches(planned, open, options, store, tally);
+      if (options.batch === undefined) {
+        await refuseUnderWay(folder, open);
+        await askAll(open, options, store, tally);
+      } else await askInBatches(planned, open, options, store, tally);
     } catch (thrown) {
       if (thrown instanceof BudgetReachedError)
         throw new CollectionStoppedError(`${thrown.message} ${stopMessage(report(), 'Stopped')}`, report());
