@@ -41,7 +41,12 @@ export interface EngineSpecification {
   readonly modelFolder: string;
   readonly initialisation: Initialisation;
   readonly parameters: ParameterSelection;
-  readonly precision: 'float32';
+  /** What frozen matrices are held in while training: their products cost less in fewer bits. */
+  readonly precision: Precision;
+  /** What they are held in otherwise: drawing answers, scoring, losses without gradients. Absent: float32. */
+  readonly inferencePrecision?: Precision;
+  /** How 8-bit weights are signed; absent: as this machine multiplies exactly, which is found out. */
+  readonly byteForm?: 'int8' | 'uint8';
   /** What this machine does not have is told when the engine is made, with how to get it. */
   readonly device: DeviceName;
   /** `worker` keeps the calling thread free while arithmetic runs; `thread` is for tests. */
@@ -51,6 +56,12 @@ export interface EngineSpecification {
   /** Threads that compute micro-batches side by side, each with its share of `threadCount`. Absent: one. The results are the same bytes. */
   readonly runnerCount?: number;
 }
+
+/**
+ * int8: frozen linear layers in 8 bits, with a scale for each activation row and weight channel, forward and in the input's gradient.
+ * Adapters, norms, attention, the head, loss and optimiser are float32 always.
+ */
+export type Precision = 'float32' | 'int8';
 
 /** Weights from the folder, or drawn anew for the folder's config.json. */
 export type Initialisation = { readonly from: 'folder' } | { readonly from: 'random'; readonly seed: number };

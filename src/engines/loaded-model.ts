@@ -1,23 +1,36 @@
 import { basename, dirname } from 'node:path';
 import { InternalError, UserError } from '../base/errors.ts';
-import { float32, type HostTensor, sameShape } from '../graph/tensor-type.ts';
+import { elementCount, float32, type HostTensor, sameShape } from '../graph/tensor-type.ts';
 import type { Decoder } from '../models/decoder.ts';
 import { decoderOf } from '../models/families.ts';
+import type { ByteForm } from '../nn/int8-linear.ts';
 import type { Weights } from '../onnx/model.ts';
-import { openModelFolder, readModelConfiguration } from '../weights/model-folder.ts';
-import { prepareWeights } from '../weights/prepared-weights.ts';
-import type { EngineSpecification, ParameterSet } from './engine.ts';
+import { int8Layout } from '../weights/int8-weights.ts';
+import { type ModelFolder, openModelFolder, readModelConfiguration } from '../weights/model-folder.ts';
+import { floatLayout, type PreparedLayout, prepareWeights } from '../weights/prepared-weights.ts';
+import type { TensorSource } from '../weights/tensor-source.ts';
+import type { EngineSpecification, ParameterSet, Precision } from './engine.ts';
 import { initialAdapter, initialWeights } from './initial-parameters.ts';
+import { integerForm } from './integer-form.ts';
 
 /** A model ready to be compiled: what is frozen goes into programs, what is trained goes in at every run. */
 export interface LoadedModel {
   readonly decoder: Decoder;
-  readonly frozen: Weights;
-  /** Where frozen weights by reference lie. */
-  readonly weightsFolder?: string;
+  /** What programs that train bake in, and what all others do. */
+  readonly frozen: Readonly<Record<Purpose, FrozenWeights>>;
   readonly trainable: ParameterSet;
   /** What `trainable` would be under another seed. */
   readonly redrawn: (seed: number) => ParameterSet;
+}
+
+export type Purpose = 'training' | 'inference';
+
+export interface FrozenWeights {
+  readonly weights: Weights;
+  /** Where weights by reference lie. */
+  readonly folder?: string;
+  /** How the linear layers' bytes are signed; absent: they are float32. */
+  readonly byteForm?: ByteForm;
 }
 
 /** Below this a model's weights are held in memory; above, they lie in a file that every program maps. */
@@ -25,50 +38,93 @@ const smallModelBytes = 64 * 2 ** 20;
 
 /** Reads (or draws) a model's weights and checks each against the shape that its config asks for. */
 export const loadModel = async (specification: EngineSpecification): Promise<LoadedModel> => {
-  const { parameters, initialisation } = specification;
-  if (initialisation.from === 'random') {
-    const decoder = decoderOf((await readModelConfiguration(specification.modelFolder)).config);
-    return withSelection(decoder, initialWeights(decoder, initialisation.seed), parameters, (seed) => initialWeights(decoder, seed));
-  }
-  const folder = await openModelFolder(specification.modelFolder);
-  try {
-    const decoder = decoderOf(folder.config);
-    checkWeights(decoder, folder.tensors.names, specification.modelFolder);
-    const sizeBytes = [...decoder.parameters.values()].reduce((sum, shape) => sum + 4 * shape.reduce((a, b) => a * b, 1), 0);
-    if (parameters.kind === 'all' || sizeBytes < smallModelBytes) {
-      const weights: Record<string, ParameterSet[string]> = {};
-      for (const [name, shape] of decoder.parameters) weights[name] = { shape, data: await folder.tensors.read(name) };
-      return withSelection(decoder, weights, parameters, () => weights);
-    }
-    const prepared = await prepareWeights(folder.tensors);
-    const frozen: Weights = new Map(
-      [...decoder.parameters.keys()].map((name) => {
-        const place = prepared.tensors.get(name);
-        if (place === undefined) throw new InternalError(`the converted weights in ${prepared.file} hold no "${name}"`);
-        return [name, { location: basename(prepared.file), offset: place.offset, byteLength: place.byteLength }];
-      }),
+  const { parameters, initialisation, precision, inferencePrecision = 'float32' } = specification;
+  const purposes = { training: precision, inference: inferencePrecision };
+  if (parameters.kind === 'all' && Object.values(purposes).some((purpose) => purpose !== 'float32')) {
+    throw new UserError(
+      'Every parameter is trained, so none is frozen, and only frozen ones can be held in 8 bits: take precision float32.',
     );
-    return {
-      decoder,
-      frozen,
-      weightsFolder: dirname(prepared.file),
-      ...adapterOf(decoder, parameters),
-    };
+  }
+  const folder = initialisation.from === 'folder' ? await openModelFolder(specification.modelFolder) : undefined;
+  try {
+    const decoder = decoderOf((folder ?? (await readModelConfiguration(specification.modelFolder))).config);
+    if (folder !== undefined) checkWeights(decoder, folder.tensors.names, specification.modelFolder);
+    const sizeBytes = [...decoder.parameters.values()].reduce((sum, shape) => sum + 4 * elementCount(shape), 0);
+    const byteForm = Object.values(purposes).includes('int8') ? (specification.byteForm ?? (await integerForm())) : undefined;
+    if (folder !== undefined && parameters.kind !== 'all' && sizeBytes >= smallModelBytes) {
+      const prepare = (purpose: Precision): Promise<FrozenWeights> => preparedWeights(decoder, folder.tensors, purpose, byteForm);
+      return { decoder, frozen: await byPurpose(purposes, prepare), ...adapterOf(decoder, parameters) };
+    }
+    const drawn = (seed: number): ParameterSet => initialWeights(decoder, seed);
+    const weights = initialisation.from === 'random' ? drawn(initialisation.seed) : await readAll(decoder, (folder as ModelFolder).tensors);
+    if (parameters.kind === 'all') {
+      const nothing: FrozenWeights = { weights: new Map() };
+      const redrawn = initialisation.from === 'random' ? drawn : () => weights;
+      return { decoder, frozen: { training: nothing, inference: nothing }, trainable: weights, redrawn };
+    }
+    const hold = (purpose: Precision): Promise<FrozenWeights> => heldWeights(decoder, weights, purpose, byteForm);
+    return { decoder, frozen: await byPurpose(purposes, hold), ...adapterOf(decoder, parameters) };
   } finally {
-    await folder.tensors.close();
+    await folder?.tensors.close();
   }
 };
 
-/** Divides weights that are in memory into what is trained and what is frozen. */
-const withSelection = (
+/** One set of weights for both purposes where they want the same precision. */
+const byPurpose = async (
+  { training, inference }: Readonly<Record<Purpose, Precision>>,
+  make: (precision: Precision) => Promise<FrozenWeights>,
+): Promise<LoadedModel['frozen']> => {
+  const first = await make(training);
+  return { training: first, inference: training === inference ? first : await make(inference) };
+};
+
+/** The layout of the tensors that programs of a precision ask for. */
+const layoutOf = (decoder: Decoder, precision: Precision, byteForm: ByteForm | undefined): PreparedLayout => {
+  const names = new Map([...decoder.parameters].map(([name, shape]) => [name, { shape, storage: 'F32' }]));
+  if (precision === 'float32') return floatLayout({ names });
+  if (byteForm === undefined) throw new InternalError('weights in 8 bits without their form');
+  return int8Layout({ names }, decoder.linearGroups, decoder.linearModules, byteForm);
+};
+
+/** Weights in the file of the cache, by reference. */
+const preparedWeights = async (
+  decoder: Decoder,
+  tensors: TensorSource,
+  precision: Precision,
+  byteForm: ByteForm | undefined,
+): Promise<FrozenWeights> => {
+  const layout = layoutOf(decoder, precision, byteForm);
+  const prepared = await prepareWeights(tensors, precision === 'float32' ? {} : { layout });
+  const places = layout.parts.flatMap((part) =>
+    part.tensors.map(({ name }) => {
+      const place = prepared.tensors.get(name);
+      if (place === undefined) throw new InternalError(`the converted weights in ${prepared.file} hold no "${name}"`);
+      return [name, { location: basename(prepared.file), offset: place.offset, byteLength: place.byteLength }] as const;
+    }),
+  );
+  return { weights: new Map(places), folder: dirname(prepared.file), ...(precision === 'int8' && byteForm && { byteForm }) };
+};
+
+/** Weights in memory. */
+const heldWeights = async (
   decoder: Decoder,
   weights: ParameterSet,
-  selection: EngineSpecification['parameters'],
-  redrawnWeights: (seed: number) => ParameterSet,
-): LoadedModel => {
-  if (selection.kind === 'all') return { decoder, frozen: new Map(), trainable: weights, redrawn: redrawnWeights };
-  const frozen = new Map(Object.entries(weights).map(([name, parameter]) => [name, hostParameter(parameter)]));
-  return { decoder, frozen, ...adapterOf(decoder, selection) };
+  precision: Precision,
+  byteForm: ByteForm | undefined,
+): Promise<FrozenWeights> => {
+  const read = async (name: string): Promise<Float32Array<ArrayBuffer>> => Float32Array.from(weights[name]?.data ?? []);
+  const held: [string, HostTensor][] = [];
+  for (const part of layoutOf(decoder, precision, byteForm).parts) {
+    const made = await part.make(read);
+    part.tensors.forEach(({ name, ...type }, index) => held.push([name, { ...type, data: made[index] as HostTensor['data'] }]));
+  }
+  return { weights: new Map(held), ...(precision === 'int8' && byteForm && { byteForm }) };
+};
+
+const readAll = async (decoder: Decoder, tensors: TensorSource): Promise<ParameterSet> => {
+  const weights: Record<string, ParameterSet[string]> = {};
+  for (const [name, shape] of decoder.parameters) weights[name] = { shape, data: await tensors.read(name) };
+  return weights;
 };
 
 const adapterOf = (decoder: Decoder, selection: EngineSpecification['parameters']): Pick<LoadedModel, 'trainable' | 'redrawn'> => {

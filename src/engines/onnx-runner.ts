@@ -5,6 +5,7 @@ import type { Graph } from '../graph/graph.ts';
 import { peakBytes } from '../graph/peak-bytes.ts';
 import type { HostTensor } from '../graph/tensor-type.ts';
 import { isAdapted } from '../nn/scope.ts';
+import type { Weights } from '../onnx/model.ts';
 import type { Arrays } from '../optim/optimiser.ts';
 import { compileProgram } from '../runtime/onnx-program.ts';
 import type { Program } from '../runtime/program.ts';
@@ -13,12 +14,12 @@ import type { DeviceState } from './device-state.ts';
 import { dropoutMask } from './dropout.ts';
 import type { EngineSpecification, LossSpecification, Score, ScoreRequest, TokenRow } from './engine.ts';
 import { hostCache } from './key-value-cache.ts';
-import { hostParameter, type LoadedModel } from './loaded-model.ts';
+import { hostParameter, type LoadedModel, type Purpose } from './loaded-model.ts';
 import { type MicroBatchShape, packed } from './micro-batch.ts';
 import { programCache } from './program-cache.ts';
 import type { DropoutStream, LossOutcome, LossTask, OwnThreads, Runner } from './runner.ts';
 import { sampleAll } from './sampler.ts';
-import { decodeGraph, dropoutName, gradientName, logitsGraph, lossGraph, prefillGraph, termName } from './step-graphs.ts';
+import { decodeGraph, dropoutName, type GraphModel, gradientName, logitsGraph, lossGraph, prefillGraph, termName } from './step-graphs.ts';
 
 /**
  * The share of the machine's memory that a runner's compiled programs may take by `peakBytes`; they hold half as much again, and several
@@ -28,6 +29,14 @@ const programMemoryShare = 1 / 10;
 
 /** What holds parameters on a device: runners of such do not adopt any. */
 export type OnDevice = Pick<DeviceState, 'compile' | 'openCache'>;
+interface Compilation {
+  readonly purpose?: Purpose;
+  readonly prepack?: boolean;
+  readonly threadCount?: number | undefined;
+}
+
+const sizeBytesOf = (weights: Weights): number =>
+  weights.values().reduce((sum, weight) => sum + ('location' in weight ? weight.byteLength : weight.data.byteLength), 0);
 
 /** Computes with ONNX Runtime in the calling thread, which each run blocks. */
 export const onnxRunner = (specification: EngineSpecification, model: LoadedModel, onDevice?: OnDevice): Runner => {
@@ -37,36 +46,39 @@ export const onnxRunner = (specification: EngineSpecification, model: LoadedMode
   const names = Object.keys(model.trainable);
   const shapes = new Map(Object.entries(model.trainable).map(([name, { shape }]) => [name, shape]));
   const programs = programCache(totalmem() * programMemoryShare);
-  const frozenBytes = model.frozen
-    .values()
-    .reduce((sum, weight) => sum + ('location' in weight ? weight.byteLength : weight.data.byteLength), 0);
   let parameterInputs: Readonly<Record<string, HostTensor>> = {};
 
+  const graphModel = (purpose: Purpose): GraphModel => {
+    const { byteForm } = model.frozen[purpose];
+    return { decoder, lora, ...(byteForm && { byteForm }) };
+  };
   const compile = (
     key: string,
-    graph: () => Graph,
-    { prepack = false, threadCount = specification.threadCount }: { prepack?: boolean; threadCount?: number | undefined } = {},
+    trace: (model: GraphModel) => Graph,
+    { purpose = 'inference', prepack = false, threadCount = specification.threadCount }: Compilation = {},
   ): Promise<Program> =>
-    programs.get(`${key} ${threadCount ?? ''}`, () => {
-      const traced = graph();
+    programs.get(`${purpose} ${key} ${threadCount ?? ''}`, () => {
+      const { weights, folder } = model.frozen[purpose];
+      const graph = trace(graphModel(purpose));
       return {
-        sizeBytes: peakBytes(traced) + (prepack ? frozenBytes : 0),
+        sizeBytes: peakBytes(graph) + (prepack ? sizeBytesOf(weights) : 0),
         compile: () =>
-          compileGraph(traced, {
+          compileGraph(graph, {
             device: specification.device,
-            weights: model.frozen,
+            weights,
             // A packed copy per program would multiply the model's memory: programs share the mapped file instead, but for the one that
             // decodes, whose few rows would have every matrix packed anew at every token.
-            ...(model.weightsFolder !== undefined && { weightsFolder: model.weightsFolder, prepack }),
+            ...(folder !== undefined && { weightsFolder: folder, prepack }),
             ...(threadCount !== undefined && { threadCount }),
           }),
       };
     });
 
-  const lossProgram = (shape: MicroBatchShape, loss: LossSpecification, training: boolean, threadCount?: number) => {
-    const graph = () => lossGraph({ decoder, lora, shape }, loss, training ? names : []);
-    return compile(JSON.stringify([training ? 'train' : 'loss', shape, loss]), graph, { threadCount });
-  };
+  const lossProgram = (shape: MicroBatchShape, loss: LossSpecification, training: boolean, threadCount?: number) =>
+    compile(JSON.stringify(['loss', shape, loss]), (graphed) => lossGraph({ ...graphed, shape }, loss, training ? names : []), {
+      purpose: training ? 'training' : 'inference',
+      threadCount,
+    });
 
   const dropoutInputs = ({ batch, sequence }: MicroBatchShape, { seed, step, run }: DropoutStream): Record<string, HostTensor> => {
     if (lora === undefined || lora.dropout === 0) return {};
@@ -111,11 +123,11 @@ export const onnxRunner = (specification: EngineSpecification, model: LoadedMode
           decoder,
           parameters: parameterInputs,
           prefill: (sequence) =>
-            compile(`prefill ${sequence}`, () => prefillGraph({ decoder, lora, shape: { batch: 1, sequence, lossCount: 1 } }), {
+            compile(`prefill ${sequence}`, (graphed) => prefillGraph({ ...graphed, shape: { batch: 1, sequence, lossCount: 1 } }), {
               threadCount,
             }),
           decode: (batch, capacity) =>
-            compile(`decode ${batch} ${capacity}`, () => decodeGraph(decoder, lora, batch, capacity), { prepack: true, threadCount }),
+            compile(`decode ${batch} ${capacity}`, (graphed) => decodeGraph(graphed, batch, capacity), { prepack: true, threadCount }),
           cache: async (batch, capacity) =>
             onDevice === undefined ? hostCache(decoder, batch, capacity) : onDevice.openCache(decoder, batch, capacity),
         },
@@ -142,9 +154,13 @@ export const onnxRunner = (specification: EngineSpecification, model: LoadedMode
     // Few sizes, since each is a program of its own; positions may repeat, so there may be more of them than tokens.
     const lossCount = positions.length > sequence ? positions.length : lossBucket(positions.length, sequence);
     const shape = { batch: 1, sequence, lossCount };
-    const program = await compile(JSON.stringify(['logits', shape, taps ?? []]), () => logitsGraph({ decoder, lora, shape }, taps ?? []), {
-      threadCount,
-    });
+    const program = await compile(
+      JSON.stringify(['logits', shape, taps ?? []]),
+      (graphed) => logitsGraph({ ...graphed, shape }, taps ?? []),
+      {
+        threadCount,
+      },
+    );
     const filled = new Int32Array(sequence);
     filled.set(tokens);
     const outputs = await program.run({

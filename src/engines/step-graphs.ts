@@ -1,8 +1,9 @@
 import { gradient } from '../autodiff/gradient.ts';
 import { type Graph, graphOf } from '../graph/graph.ts';
-import { float32, int32, type Shape } from '../graph/tensor-type.ts';
+import { float32, int32, type Shape, type TensorType } from '../graph/tensor-type.ts';
 import { input, type Value } from '../graph/value.ts';
 import type { Decoder, KeyValue } from '../models/decoder.ts';
+import { type ByteForm, int8Products } from '../nn/int8-linear.ts';
 import type { AdapterScope, Scope } from '../nn/scope.ts';
 import { gather } from '../ops/indexing.ts';
 import { logSoftmax } from '../ops/normalisation.ts';
@@ -11,30 +12,37 @@ import type { LoraSpecification, LossSpecification } from './engine.ts';
 import { lossValues, needsTeacherLogits } from './losses.ts';
 import type { MicroBatchShape } from './micro-batch.ts';
 
+/** What all programs of one model and purpose have in common. */
+export interface GraphModel {
+  readonly decoder: Decoder;
+  readonly lora: LoraSpecification | undefined;
+  /** How the linear layers' bytes are signed; absent: they are float32. */
+  readonly byteForm?: ByteForm;
+}
+
 /** A scope whose parameters are inputs of the program, each once. */
-const inputScope = (lora: LoraSpecification | undefined, training: boolean): Scope & { readonly inputs: ReadonlyMap<string, Value> } => {
+const inputScope = ({ lora, byteForm }: GraphModel, training: boolean): Scope & { readonly inputs: ReadonlyMap<string, Value> } => {
   const inputs = new Map<string, Value>();
-  const once = (name: string, shape: Shape): Value => {
-    const known = inputs.get(name) ?? input(name, float32(...shape));
+  const once = (name: string, type: TensorType): Value => {
+    const known = inputs.get(name) ?? input(name, type);
     inputs.set(name, known);
     return known;
   };
+  const parameter = (name: string, shape: Shape): Value => once(name, float32(...shape));
   const adapter: AdapterScope | undefined = lora && {
     rank: lora.rank,
     alpha: lora.alpha,
     targets: new Set(lora.targets),
-    ...(training && lora.dropout > 0 && { dropoutMask: (module, shape) => once(dropoutName(module), shape) }),
+    ...(training && lora.dropout > 0 && { dropoutMask: (module, shape) => parameter(dropoutName(module), shape) }),
   };
-  return { inputs, parameter: once, ...(adapter && { adapter }) };
+  return { inputs, parameter, ...(byteForm && { frozen: int8Products(byteForm, once) }), ...(adapter && { adapter }) };
 };
 
 export const dropoutName = (module: string): string => `dropout:${module}`;
 export const gradientName = (parameter: string): string => `gradient:${parameter}`;
 export const termName = (term: string): string => `term:${term}`;
 
-export interface StepOptions {
-  readonly decoder: Decoder;
-  readonly lora: LoraSpecification | undefined;
+export interface StepOptions extends GraphModel {
   readonly shape: MicroBatchShape;
 }
 
@@ -49,7 +57,7 @@ const lossInputs = ({ decoder, shape }: StepOptions, scope: Scope, tap?: (name: 
 
 /** The loss of a micro-batch by token and term, and, where `trainable` names parameters, the summed loss's gradients. */
 export const lossGraph = (options: StepOptions, loss: LossSpecification, trainable: readonly string[]): Graph => {
-  const scope = inputScope(options.lora, trainable.length > 0);
+  const scope = inputScope(options, trainable.length > 0);
   const { lossCount } = options.shape;
   const { logits } = lossInputs(options, scope);
   const { total, terms } = lossValues(
@@ -76,7 +84,7 @@ export const lossGraph = (options: StepOptions, loss: LossSpecification, trainab
 /** Logits at chosen positions, and inner values by name. */
 export const logitsGraph = (options: StepOptions, taps: readonly string[]): Graph => {
   const outputs: Record<string, Value> = {};
-  const { logits } = lossInputs(options, inputScope(options.lora, false), (name, value) => {
+  const { logits } = lossInputs(options, inputScope(options, false), (name, value) => {
     if (taps.includes(name)) outputs[name] = value;
   });
   return graphOf({ logits, ...outputs });
@@ -88,18 +96,19 @@ export const isNewKeyValue = (output: string): boolean => output.startsWith('new
 
 /** A prompt: the log-probabilities after its last token, and every layer's keys and values, [1, kvHeads, sequence, headWidth]. */
 export const prefillGraph = (options: StepOptions): Graph => {
-  const { logits, keyValues } = lossInputs(options, inputScope(options.lora, false));
+  const { logits, keyValues } = lossInputs(options, inputScope(options, false));
   return graphOf({ logProbabilities: logSoftmax(logits), ...cacheOutputs(keyValues) });
 };
 
 /** One more token for each of `batch` sequences whose keys and values lie in a cache of `capacity` positions. */
-export const decodeGraph = (decoder: Decoder, lora: LoraSpecification | undefined, batch: number, capacity: number): Graph => {
+export const decodeGraph = (model: GraphModel, batch: number, capacity: number): Graph => {
+  const { decoder } = model;
   const { kvHeadCount, headWidth, layerCount } = decoder;
   const cache: KeyValue[] = Array.from({ length: layerCount }, (_, layer) => ({
     key: input(cacheName('key', layer), float32(batch, kvHeadCount, headWidth, capacity)),
     value: input(cacheName('value', layer), float32(batch, kvHeadCount, capacity, headWidth)),
   }));
-  const step = decoder.decodeStep(inputScope(lora, false), {
+  const step = decoder.decodeStep(inputScope(model, false), {
     tokens: input('tokens', int32(batch, 1)),
     positions: input('positions', { dataType: 'int64', shape: [batch, 1] }),
     mask: input('mask', float32(batch, 1, 1, capacity)),

@@ -1,8 +1,6 @@
 import type { Graph } from './graph.ts';
-import { type DataType, elementCount } from './tensor-type.ts';
+import { bytesPerElement, elementCount } from './tensor-type.ts';
 import type { Node, Value } from './value.ts';
-
-const bytesPerElement: Record<DataType, number> = { float32: 4, float64: 8, float16: 2, int32: 4, int64: 8, int8: 1, uint8: 1, bool: 1 };
 
 /**
  * The most memory that a graph's own results take at once when its nodes run in their order and each result is freed after its last use;

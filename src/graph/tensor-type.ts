@@ -19,6 +19,17 @@ export type HostData = Float32Array | Float64Array | Uint16Array | Int32Array | 
 
 export const elementCount = (shape: Shape): number => shape.reduce((product, size) => product * size, 1);
 
+export const bytesPerElement: Readonly<Record<DataType, number>> = {
+  float32: 4,
+  float64: 8,
+  float16: 2,
+  int32: 4,
+  int64: 8,
+  int8: 1,
+  uint8: 1,
+  bool: 1,
+};
+
 export const float32 = (...shape: number[]): TensorType => ({ dataType: 'float32', shape });
 export const int32 = (...shape: number[]): TensorType => ({ dataType: 'int32', shape });
 

@@ -112,9 +112,9 @@ const measureGroup = async (
       sizeBytes: peakBytes(graph),
       compile: () =>
         compileProgram(graph, {
-          weights: model.frozen,
+          weights: model.frozen.inference.weights,
           threadCount: specification.threadCount,
-          ...(model.weightsFolder !== undefined && { weightsFolder: model.weightsFolder, prepack: false }),
+          ...(model.frozen.inference.folder !== undefined && { weightsFolder: model.frozen.inference.folder, prepack: false }),
         }),
     };
   });

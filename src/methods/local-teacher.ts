@@ -36,13 +36,14 @@ export const runTeacher = (config: RunConfig, surroundings: Surroundings): RunTe
   const openModel = async (model: string): Promise<LocalTeacher> => {
     const modelFolder = await surroundings.resolveModel(model);
     const text = await loadModelText(modelFolder, textOptionsOf(config));
-    const { precision, device, workers } = config.engine;
+    const { precision, inferencePrecision, device, workers } = config.engine;
     const threadCount = config.engine.threadCount === undefined ? availableParallelism() : config.engine.threadCount * workers;
     const engine = await createEngine({
       modelFolder,
       initialisation: { from: 'folder' },
       parameters: { kind: 'none' },
       precision,
+      inferencePrecision,
       device,
       layout: 'worker',
       threadCount,

@@ -111,6 +111,7 @@ export const openStudent = async ({ config, engine, modelPath, seed, text: textO
     initialisation: config.initialisation === 'random' ? { from: 'random', seed } : { from: 'folder' },
     parameters: config.parameters.kind === 'lora' ? { ...config.parameters, seed } : config.parameters,
     precision: engine.precision,
+    inferencePrecision: engine.inferencePrecision,
     device: engine.device,
     layout: 'worker',
     threadCount,

@@ -1,4 +1,9 @@
 import { InternalError } from '../base/errors.ts';
+import { float32, type HostData } from '../graph/tensor-type.ts';
+import { type ByteForm, backwardBytesName, forwardBytesName, scaleName } from '../nn/int8-linear.ts';
+import type { PreparedLayout, PreparedPart } from './prepared-weights.ts';
+import { floatLayout } from './prepared-weights.ts';
+import type { TensorSource } from './tensor-source.ts';
 
 /** A matrix in 8 bits, and the scale of each column: W[i, j] ≈ bytes[i, j] · scales[j]. Row-major. */
 export interface ByteMatrix {
@@ -43,3 +48,58 @@ export const transposed = (matrix: Float32Array, columnCount: number): Float32Ar
 
 /** The same numbers around 128 as uint8. */
 export const unsigned = (bytes: Int8Array): Uint8Array<ArrayBuffer> => Uint8Array.from(bytes, (value) => value + 128);
+
+/** A linear layer's name and [outputs, inputs]. */
+export type LinearShapes = ReadonlyMap<string, readonly [number, number]>;
+
+/**
+ * A model whose linear layers are bytes, as `nn/int8-linear.ts` asks for them: each module for the forward product, each group for the way
+ * back. Everything else is float32.
+ */
+export const int8Layout = (
+  source: Pick<TensorSource, 'names'>,
+  groups: readonly (readonly string[])[],
+  shapes: LinearShapes,
+  form: ByteForm,
+): PreparedLayout => {
+  const inGroups = new Set(groups.flat().map((module) => `${module}.weight`));
+  return {
+    name: `linear layers as ${form}, both ways`,
+    parts: [...floatLayout(source, (name) => !inGroups.has(name)).parts, ...groups.map((group) => groupPart(group, shapes, form))],
+  };
+};
+
+const groupPart = (group: readonly string[], shapes: LinearShapes, form: ByteForm): PreparedPart => {
+  const sizes = group.map((module) => {
+    const shape = shapes.get(module);
+    if (shape === undefined) throw new InternalError(`no linear layer is called "${module}"`);
+    return shape;
+  });
+  const inputCount = sizes[0]?.[1] ?? 0;
+  const outputCount = sizes.reduce((sum, [outputs]) => sum + outputs, 0);
+  const named = (name: string, rows: number, columns: number) => [
+    { name, dataType: form, shape: [rows, columns] },
+    { name: scaleName(name), ...float32(columns) },
+  ];
+  return {
+    tensors: [
+      ...group.flatMap((module, index) => named(forwardBytesName(module), inputCount, sizes[index]?.[0] ?? 0)),
+      ...named(backwardBytesName(group), outputCount, inputCount),
+    ],
+    make: async (read) => {
+      const signed = (bytes: Int8Array<ArrayBuffer>): HostData => (form === 'int8' ? bytes : unsigned(bytes));
+      const below = new Float32Array(outputCount * inputCount); // the group's matrices below each other
+      const made: HostData[] = [];
+      let start = 0;
+      for (const [index, module] of group.entries()) {
+        const matrix = await read(`${module}.weight`);
+        below.set(matrix, start);
+        start += matrix.length;
+        const { bytes, scales } = roundedColumns(transposed(matrix, inputCount), sizes[index]?.[0] ?? 0);
+        made.push(signed(bytes), scales);
+      }
+      const { bytes, scales } = roundedColumns(below, inputCount);
+      return [...made, signed(bytes), scales];
+    },
+  };
+};

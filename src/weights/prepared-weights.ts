@@ -1,20 +1,34 @@
 import { type FileHandle, mkdtemp, open, readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
-import { UserError } from '../base/errors.ts';
+import { InternalError, UserError } from '../base/errors.ts';
 import { DiskFullError, diskErrorOf, hasCode, makeFolder, sha256 } from '../base/folders.ts';
-import { elementCount } from '../graph/tensor-type.ts';
+import { bytesPerElement, elementCount, float32, type HostData, type TensorType } from '../graph/tensor-type.ts';
 import { defaultCacheFolder } from './cache-folder.ts';
 import type { StoredTensor, TensorSource } from './tensor-source.ts';
 
-/** Where a tensor lies in the flat file, in bytes: float32, row-major, little-endian. */
+/** Where a tensor lies in the flat file, in bytes: row-major, little-endian. */
 export interface PreparedTensor {
   readonly offset: number;
   readonly byteLength: number;
   readonly shape: readonly number[];
 }
 
-/** All tensors of a model as float32 in one file, as ONNX Runtime maps external data. */
+/** What the file holds: tensors that are made of a model's own, a few at a time. */
+export interface PreparedLayout {
+  /** Tells layouts of one model apart. */
+  readonly name: string;
+  readonly parts: readonly PreparedPart[];
+}
+
+/** Tensors that are made together, from what is read once. */
+export interface PreparedPart {
+  readonly tensors: readonly (TensorType & { readonly name: string })[];
+  /** The data of `tensors`, in their order. */
+  make(read: (name: string) => Promise<Float32Array<ArrayBuffer>>): Promise<readonly HostData[]>;
+}
+
+/** All tensors of a model in one file, as ONNX Runtime maps external data. */
 export interface PreparedWeights {
   readonly folder: string;
   readonly file: string;
@@ -24,6 +38,8 @@ export interface PreparedWeights {
 }
 
 export interface PrepareOptions {
+  /** Absent: every floating-point tensor as float32. */
+  readonly layout?: PreparedLayout;
   /** Absent: `defaultCacheFolder()`. */
   readonly cacheFolder?: string;
   /** When the cache grows beyond it, what was not used for longest is removed. */
@@ -52,23 +68,25 @@ const indexSchema = z.object({
 type Index = z.infer<typeof indexSchema>;
 
 /**
- * The tensors of a source as one flat float32 file in the cache, converted when it is not there yet, one tensor in memory at a time. The
- * entry appears whole or not at all, also when two processes make it at once. Integer tensors (position ids) are left out.
+ * The tensors of a source as one flat file in the cache, converted when it is not there yet, one part in memory at a time. The entry appears
+ * whole or not at all, also when two processes make it at once.
  */
 export const prepareWeights = async (source: TensorSource, options: PrepareOptions = {}): Promise<PreparedWeights> => {
   const cache = resolve(options.cacheFolder ?? defaultCacheFolder(), 'weights'); // ONNX Runtime wants to be told a whole path
   const now = options.now ?? Date.now;
   const fingerprint = await source.fingerprint();
-  const key = sha256(`${formatVersion}\n${fingerprint}`).slice(0, 32);
+  const layout = options.layout ?? floatLayout(source);
+  const named = layout.name === floatLayoutName ? '' : `\n${layout.name}`;
+  const key = sha256(`${formatVersion}\n${fingerprint}${named}`).slice(0, 32);
   const folder = join(cache, key);
   const cached = await readEntry(folder, now);
   if (cached !== undefined) return { ...preparedFrom(folder, cached), wasCached: true };
-  const index = layoutOf(source, fingerprint);
+  const index = indexOf(layout, fingerprint);
   await inCache(cache, index.sizeBytes, async () => {
     await makeFolder(cache);
     const draft = await mkdtemp(join(cache, draftPrefix));
     try {
-      await writeTensors(join(draft, fileName), source, index, options.onProgress);
+      await writeTensors(join(draft, fileName), { source, layout, index, onProgress: options.onProgress });
       await writeFile(join(draft, indexName), JSON.stringify(index));
       await moveUnlessThere(draft, folder, now);
     } finally {
@@ -111,25 +129,48 @@ const moveUnlessThere = async (draft: string, folder: string, now: () => number)
 
 const isFloating = ({ storage }: StoredTensor): boolean => !/^(?:[IU]\d+|BOOL)$/.test(storage);
 
-const layoutOf = (source: TensorSource, fingerprint: string): Index => {
+const floatLayoutName = 'float32';
+
+/** Every tensor as float32 under its own name. Integer tensors (position ids) are left out. */
+export const floatLayout = (source: Pick<TensorSource, 'names'>, includes: (name: string) => boolean = () => true): PreparedLayout => ({
+  name: floatLayoutName,
+  parts: [...source.names]
+    .filter(([name, tensor]) => isFloating(tensor) && includes(name))
+    .map(([name, { shape }]) => ({ tensors: [{ name, ...float32(...shape) }], make: async (read) => [await read(name)] })),
+});
+
+const indexOf = (layout: PreparedLayout, fingerprint: string): Index => {
   let offset = 0;
   const tensors: Index['tensors'] = {};
-  for (const [name, tensor] of source.names) {
-    if (!isFloating(tensor)) continue;
-    const byteLength = elementCount(tensor.shape) * Float32Array.BYTES_PER_ELEMENT;
-    tensors[name] = { offset, byteLength, shape: [...tensor.shape] };
+  for (const { name, dataType, shape } of layout.parts.flatMap((part) => part.tensors)) {
+    const byteLength = elementCount(shape) * bytesPerElement[dataType];
+    tensors[name] = { offset, byteLength, shape: [...shape] };
     offset += Math.ceil(byteLength / alignmentBytes) * alignmentBytes;
   }
   return { formatVersion, fingerprint, sizeBytes: offset, tensors };
 };
 
-const writeTensors = async (path: string, source: TensorSource, index: Index, onProgress: PrepareOptions['onProgress']): Promise<void> => {
+interface Writing {
+  readonly source: TensorSource;
+  readonly layout: PreparedLayout;
+  readonly index: Index;
+  readonly onProgress: PrepareOptions['onProgress'];
+}
+
+const writeTensors = async (path: string, { source, layout, index, onProgress }: Writing): Promise<void> => {
   const handle = await open(path, 'wx');
   try {
-    for (const [name, { offset, byteLength }] of Object.entries(index.tensors)) {
-      const values = await source.read(name);
-      await writeFully(handle, new Uint8Array(values.buffer, values.byteOffset, values.byteLength), offset);
-      onProgress?.(offset + byteLength, index.sizeBytes);
+    for (const part of layout.parts) {
+      const made = await part.make((name) => source.read(name));
+      for (const [place, { name }] of part.tensors.entries()) {
+        const { offset, byteLength } = index.tensors[name] as PreparedTensor;
+        const data = made[place];
+        if (data?.byteLength !== byteLength) {
+          throw new InternalError(`"${name}" was made of ${data?.byteLength ?? 0} bytes, its type wants ${byteLength}`);
+        }
+        await writeFully(handle, new Uint8Array(data.buffer, data.byteOffset, byteLength), offset);
+        onProgress?.(offset + byteLength, index.sizeBytes);
+      }
     }
     await handle.truncate(index.sizeBytes); // the padding after the last tensor
     await handle.sync(); // else a power cut after the rename could leave zeros that look like weights
