@@ -1,5 +1,5 @@
 import { constant, type Value } from '../graph/value.ts';
-import { attention, cachedAttention, causalMask } from '../nn/attention.ts';
+import { attention, cachedAttention, causalChunks } from '../nn/attention.ts';
 import { linear, linears } from '../nn/linear.ts';
 import { rotaryTables } from '../nn/rope.ts';
 import type { Scope } from '../nn/scope.ts';
@@ -72,7 +72,8 @@ const llamaParameters = (config: LlamaConfig) => {
 const forward = (config: LlamaConfig, scope: Scope, tokens: Value, options: ForwardOptions = {}) => {
   const [batch, sequence] = tokens.type.shape as [number, number];
   const rotations = prefillRotations(config, batch, sequence);
-  const mask = causalMask(sequence);
+  // Whoever looks at a map wants it whole.
+  const chunks = causalChunks(sequence, options.tap === undefined ? chunkCountFor(sequence) : 1);
   const keyValues: KeyValue[] = [];
   let hidden = embed(config, scope, tokens); // [batch · sequence, width]
   options.tap?.('hidden.0', hidden);
@@ -84,8 +85,8 @@ const forward = (config: LlamaConfig, scope: Scope, tokens: Value, options: Forw
     const rotatedKey = rotations.key(heads(key)); // [batch, kvHeads, sequence, headWidth]
     const valueHeads = heads(value);
     keyValues.push({ key: rotatedKey, value: valueHeads });
-    const { mixed, map } = attention(rotations.query(heads(query)), rotatedKey, valueHeads, mask);
-    options.tap?.(`attention.${layer}`, map);
+    const { mixed, maps } = attention(rotations.query(heads(query)), rotatedKey, valueHeads, chunks);
+    options.tap?.(`attention.${layer}`, maps[0] as Value);
     hidden = afterAttention(
       config,
       scope,
@@ -98,6 +99,9 @@ const forward = (config: LlamaConfig, scope: Scope, tokens: Value, options: Forw
   }
   return { hidden, keyValues };
 };
+
+/** Chunks of 128 queries up to eight of them: smaller ones spend more on their bookkeeping than they save. */
+const chunkCountFor = (sequence: number): number => Math.min(8, Math.max(1, Math.round(sequence / 128)));
 
 const decodeStep = (config: LlamaConfig, scope: Scope, { tokens, positions, mask, cache }: DecodeInputs) => {
   const { headWidth, headCount, kvHeadCount } = config;

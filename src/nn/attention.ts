@@ -1,4 +1,5 @@
 import { constant, type Value } from '../graph/value.ts';
+import { split } from '../ops/broadcasting.ts';
 import { add, mul } from '../ops/elementwise.ts';
 import { matmul } from '../ops/matmul.ts';
 import { softmax } from '../ops/normalisation.ts';
@@ -33,11 +34,28 @@ export const cachedAttention = (
   return add(mixed, mul(slice(probabilities, 3, capacity, capacity + 1), value));
 };
 
-/** 0 where a query may see a key, a large negative number where the key comes later: [sequence, sequence]. */
-export const causalMask = (sequence: number): Value => {
-  const data = new Float32Array(sequence * sequence);
-  for (let query = 0; query < sequence; query++) data.fill(masked, query * sequence + query + 1, (query + 1) * sequence);
-  return constant({ dataType: 'float32', shape: [sequence, sequence], data });
+/** Consecutive queries `from` … `to` − 1, which see the keys before `to` alone. */
+export interface QueryChunk {
+  readonly from: number;
+  readonly to: number;
+  /** 0 where a query may see a key, a large negative number where not; broadcasts to [batch, kvHeads, group, to − from, to]. */
+  readonly mask: Value;
+}
+
+/** Queries of a causal sequence in so many chunks: of the products that the mask throws away, most are not computed. */
+export const causalChunks = (sequence: number, chunkCount: number): readonly QueryChunk[] => {
+  const size = Math.ceil(sequence / chunkCount);
+  return Array.from({ length: Math.ceil(sequence / size) }, (_, chunk) => {
+    const [from, to] = [chunk * size, Math.min(sequence, (chunk + 1) * size)];
+    return { from, to, mask: causalMask(from, to) };
+  });
+};
+
+/** [to − from, to] */
+const causalMask = (from: number, to: number): Value => {
+  const data = new Float32Array((to - from) * to);
+  for (let query = from; query < to; query++) data.fill(masked, (query - from) * to + query + 1, (query - from + 1) * to);
+  return constant({ dataType: 'float32', shape: [to - from, to], data });
 };
 
 /**
@@ -45,20 +63,39 @@ export const causalMask = (sequence: number): Value => {
  *
  * @param query [batch, heads, sequence, headWidth]
  * @param key [batch, kvHeads, sequence, headWidth]; value alike
- * @param mask [sequence, sequence], or whatever broadcasts to [batch, kvHeads, group, sequence, sequence]
- * @returns the mixed values, shaped like the query, and the attention map [batch, heads, sequence, sequence]
+ * @returns the mixed values, shaped like the query, and each chunk's part of the attention map, [batch, heads, queries, keys]
  */
-export const attention = (query: Value, key: Value, value: Value, mask: Value): { mixed: Value; map: Value } => {
-  const [batch, heads, sequence, headWidth] = query.type.shape as [number, number, number, number];
-  const kvHeads = key.type.shape[1] as number;
+export const attention = (
+  query: Value,
+  key: Value,
+  value: Value,
+  chunks: readonly QueryChunk[],
+): { readonly mixed: Value; readonly maps: readonly Value[] } => {
+  const sizes = chunks.map(({ from, to }) => to - from);
+  const queries = split(query, 2, sizes);
+  const parts = chunks.map(({ to, mask }, index) =>
+    maskedAttention(queries[index] as Value, slice(key, 2, 0, to), slice(value, 2, 0, to), mask),
+  );
+  return {
+    mixed: concat(
+      parts.map(({ mixed }) => mixed),
+      2,
+    ),
+    maps: parts.map(({ map }) => map),
+  };
+};
+
+const maskedAttention = (query: Value, key: Value, value: Value, mask: Value): { mixed: Value; map: Value } => {
+  const [batch, heads, queryCount, headWidth] = query.type.shape as [number, number, number, number];
+  const [, kvHeads, keyCount] = key.type.shape as [number, number, number];
   const group = heads / kvHeads;
   // All queries of a group are rows of one product with the keys that they share: nothing is repeated.
-  const grouped = reshape(query, [batch, kvHeads, group * sequence, headWidth]);
-  const scores = reshape(matmul(grouped, key, { transposeB: true }), [batch, kvHeads, group, sequence, sequence]);
+  const grouped = reshape(query, [batch, kvHeads, group * queryCount, headWidth]);
+  const scores = reshape(matmul(grouped, key, { transposeB: true }), [batch, kvHeads, group, queryCount, keyCount]);
   const probabilities = softmax(add(scores, mask));
-  const mixed = matmul(reshape(probabilities, [batch, kvHeads, group * sequence, sequence]), value);
+  const mixed = matmul(reshape(probabilities, [batch, kvHeads, group * queryCount, keyCount]), value);
   return {
-    mixed: reshape(mixed, [batch, heads, sequence, headWidth]),
-    map: reshape(probabilities, [batch, heads, sequence, sequence]),
+    mixed: reshape(mixed, [batch, heads, queryCount, headWidth]),
+    map: reshape(probabilities, [batch, heads, queryCount, keyCount]),
   };
 };

@@ -157,8 +157,11 @@ export const padOp: Unary<Padding> = {
     kind: 'exact',
     vjp: ({ inputs: [x], cotangent: g, attributes: { axis, before } }) => [slice(g, axis, before, before + (x.type.shape[axis] as number))],
   },
-  // Without a value ONNX pads with zeros of x's type.
-  toOnnx: ({ axis, before, after }) => ({ opType: 'Pad', inputs: [0, int64List(before, after), undefined, int64List(axis)] }),
+  // Without a value ONNX pads with zeros of x's type. All axes are named: ONNX Runtime 1.30 moves transpositions past a Pad as if they were.
+  toOnnx: ({ axis, before, after }, [x]) => {
+    const around = (count: number): number[] => x.shape.map((_, place) => (place === axis ? count : 0));
+    return { opType: 'Pad', inputs: [0, int64List(...around(before), ...around(after))] };
+  },
 };
 
 /** Zeros before and after the elements of one axis. */
