@@ -6,6 +6,7 @@ import { graphOf } from '../src/graph/graph.ts';
 import { float32, type HostTensor, type TensorType } from '../src/graph/tensor-type.ts';
 import { input, type Value } from '../src/graph/value.ts';
 import { type ByteForm, backwardBytesName, forwardBytesName, int8Products, scaleName } from '../src/nn/int8-linear.ts';
+import type { LinearModule } from '../src/nn/scope.ts';
 import { add, mul, reduceSum } from '../src/ops/index.ts';
 import { interpret } from '../src/runtime/interpreter.ts';
 import { compileProgram } from '../src/runtime/onnx-program.ts';
@@ -53,16 +54,20 @@ const bytesOf = (matrices: readonly Float32Array[], form: ByteForm): Record<stri
   return feeds;
 };
 
-/** The group's products and the gradient of Σ cotangent·product with respect to x, traced. */
-const traced = (form: ByteForm, flowing: readonly number[] = [0, 1]) => {
+/** Inputs of a graph, each once. */
+const inputsOnce = () => {
   const inputs = new Map<string, Value>();
-  const parameter = (name: string, type: TensorType): Value => {
+  return (name: string, type: TensorType): Value => {
     const value = inputs.get(name) ?? input(name, type);
     inputs.set(name, value);
     return value;
   };
+};
+
+/** The group's products and the gradient of Σ cotangent·product with respect to x, traced. */
+const traced = (form: ByteForm, flowing: readonly number[] = [0, 1]) => {
   const x = input('x', float32(rowCount, inputCount));
-  const products = int8Products(form, parameter)(modules, x);
+  const products = int8Products(form, inputsOnce())(modules, x);
   const loss = flowing
     .map((index) => {
       const product = products[index] as Value;
@@ -124,6 +129,32 @@ describe('frozen products in 8 bits', () => {
       }
     });
   }
+
+  it('of inputs with outliers keep what lies beside these', () => {
+    const wide = modules.map((module) => ({ ...module, hasOutliers: true }));
+    const spiked = x.map((value, index) => (index % inputCount === 3 ? 500 * value : value));
+    const run = (group: readonly LinearModule[]): number => {
+      const [product] = int8Products('int8', inputsOnce())(group, input('x', float32(rowCount, inputCount)));
+      const graph = graphOf({ product: product as Value });
+      const given = { x: tensor(spiked, rowCount, inputCount), ...bytesOf(matrices, 'int8') };
+      const rounded = interpret(graph, given, { float: 'float32' }).product?.data ?? [];
+      // The same weights, and inputs that are not rounded
+      const { bytes, scales } = roundedColumns(transposed(matrices[0] as Float32Array, inputCount), 16);
+      let [error, size] = [0, 0];
+      for (let row = 0; row < rowCount; row++) {
+        for (let column = 0; column < 16; column++) {
+          let exact = 0;
+          for (let k = 0; k < inputCount; k++) exact += (spiked[row * inputCount + k] as number) * (bytes[k * 16 + column] as number);
+          exact *= scales[column] as number;
+          error += (Number(rounded[row * 16 + column]) - exact) ** 2;
+          size += exact ** 2;
+        }
+      }
+      return Math.sqrt(error / size);
+    };
+    // A byte has 127 steps and two of them 127 · 254
+    assert.ok(run(wide) < run(modules) / 100, `${run(wide)} with two bytes, ${run(modules)} with one`);
+  });
 
   it('take a group in which nothing flows back into one product', () => {
     const weights = bytesOf(matrices, 'int8');

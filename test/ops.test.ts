@@ -173,7 +173,19 @@ describe('the table of ops', () => {
         .filter((op) => op.gradient.kind === 'none')
         .map((op) => op.name)
         .sort(),
-      ['argMax', 'equal', 'greaterOrEqual', 'integerProduct', 'less', 'logicalAnd', 'logicalNot', 'logicalOr', 'quantizeRows', 'sign'],
+      [
+        'argMax',
+        'dequantizeRows',
+        'equal',
+        'greaterOrEqual',
+        'integerProduct',
+        'less',
+        'logicalAnd',
+        'logicalNot',
+        'logicalOr',
+        'quantizeRows',
+        'sign',
+      ],
     );
   });
 });

@@ -39,6 +39,17 @@ export const quantisedOps = (): Record<string, OpSamples> => {
         { inputs: [type('int32', 2, 3), f32(2)], build: quantize },
       ],
     },
+    dequantizeRows: {
+      samples: [
+        [2, 5],
+        [1, 1],
+        [3, 8],
+      ].map(([rows = 1, columns = 1]) => ({
+        inputs: [bytes('uint8', rows, columns), floats(random, [rows])],
+        build: (...[levels, scales]: Value[]) => ops.dequantizeRows(levels as Value, scales as Value),
+      })),
+      misfits: [{ inputs: [type('int8', 2, 3), f32(2)], build: (...[q, s]) => ops.dequantizeRows(q as Value, s as Value) }],
+    },
     integerProduct: {
       samples: (['int8', 'uint8'] as const).flatMap((dataType) =>
         [

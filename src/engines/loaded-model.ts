@@ -83,7 +83,7 @@ const layoutOf = (decoder: Decoder, precision: Precision, byteForm: ByteForm | u
   const names = new Map([...decoder.parameters].map(([name, shape]) => [name, { shape, storage: 'F32' }]));
   if (precision === 'float32') return floatLayout({ names });
   if (byteForm === undefined) throw new InternalError('weights in 8 bits without their form');
-  return int8Layout({ names }, decoder.linearGroups, decoder.linearModules, byteForm);
+  return int8Layout({ names }, decoder.linearGroups, decoder.linearModules, decoder.headName, byteForm);
 };
 
 /** Weights in the file of the cache, by reference. */

@@ -3,7 +3,7 @@ import { type Graph, graphOf } from '../graph/graph.ts';
 import { float32, int32, type Shape, type TensorType } from '../graph/tensor-type.ts';
 import { input, type Value } from '../graph/value.ts';
 import type { Decoder, KeyValue } from '../models/decoder.ts';
-import { type ByteForm, int8Products } from '../nn/int8-linear.ts';
+import { type ByteForm, int8Likelihood, int8Products } from '../nn/int8-linear.ts';
 import type { AdapterScope, Scope } from '../nn/scope.ts';
 import { gather } from '../ops/indexing.ts';
 import { logSoftmax } from '../ops/normalisation.ts';
@@ -35,7 +35,13 @@ const inputScope = ({ lora, byteForm }: GraphModel, training: boolean): Scope & 
     targets: new Set(lora.targets),
     ...(training && lora.dropout > 0 && { dropoutMask: (module, shape) => parameter(dropoutName(module), shape) }),
   };
-  return { inputs, parameter, ...(byteForm && { frozen: int8Products(byteForm, once) }), ...(adapter && { adapter }) };
+  return {
+    inputs,
+    parameter,
+    ...(byteForm && { frozen: int8Products(byteForm, once) }),
+    ...(byteForm && training && { frozenLikelihood: int8Likelihood(byteForm, once) }),
+    ...(adapter && { adapter }),
+  };
 };
 
 export const dropoutName = (module: string): string => `dropout:${module}`;
@@ -51,24 +57,21 @@ const lossInputs = ({ decoder, shape }: StepOptions, scope: Scope, tap?: (name: 
   const sources = input('sources', int32(shape.lossCount));
   const { hidden, keyValues } = decoder.forward(scope, tokens, tap && { tap });
   // Only rows that something is predicted from reach the head: its matrix is the model's largest.
-  const logits = decoder.logits(scope, gather(hidden, sources, 0)); // [loss tokens, vocabulary]
-  return { logits, keyValues };
+  const predicting = gather(hidden, sources, 0);
+  return { predicting, logits: decoder.logits(scope, predicting), keyValues }; // [loss tokens, width], [loss tokens, vocabulary]
 };
 
 /** The loss of a micro-batch by token and term, and, where `trainable` names parameters, the summed loss's gradients. */
 export const lossGraph = (options: StepOptions, loss: LossSpecification, trainable: readonly string[]): Graph => {
   const scope = inputScope(options, trainable.length > 0);
   const { lossCount } = options.shape;
-  const { logits } = lossInputs(options, scope);
-  const { total, terms } = lossValues(
-    {
-      logits,
-      targets: input('targets', int32(lossCount)),
-      weights: input('weights', float32(lossCount)),
-      ...(needsTeacherLogits(loss) && { teacherLogits: input('teacherLogits', float32(lossCount, options.decoder.vocabularySize)) }),
-    },
-    loss,
-  );
+  const { predicting, logits } = lossInputs(options, scope);
+  const targets = input('targets', int32(lossCount));
+  // Values that the loss does not use are no part of the graph: without a teacher, the head may be one that never puts out logits.
+  const against = needsTeacherLogits(loss)
+    ? { teacherLogits: input('teacherLogits', float32(lossCount, options.decoder.vocabularySize)) }
+    : { negativeLogLikelihood: options.decoder.negativeLogLikelihood(scope, predicting, targets) };
+  const { total, terms } = lossValues({ logits, targets, weights: input('weights', float32(lossCount)), ...against }, loss);
   const outputs: Record<string, Value> = { total };
   for (const [term, value] of Object.entries(terms)) outputs[termName(term)] = value;
   const gradients = gradient(

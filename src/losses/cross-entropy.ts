@@ -13,7 +13,7 @@ export const negativeLogLikelihood = (logits: Value, targets: Value): Value => {
 };
 
 /** CE = −Σ w·log p(target). */
-export const crossEntropy = ({ logits, targets, weights }: LossInputs): LossValues => {
-  const total = mul(negativeLogLikelihood(logits, targets), weights);
+export const crossEntropy = (inputs: LossInputs): LossValues => {
+  const total = mul(inputs.negativeLogLikelihood ?? negativeLogLikelihood(inputs.logits, inputs.targets), inputs.weights);
   return { total, terms: { 'cross-entropy': total } };
 };

@@ -8,6 +8,8 @@ export interface LossInputs {
   readonly targets: Value;
   /** [tokens]; 0 where a place is only filled up. */
   readonly weights: Value;
+  /** −log p(target), [tokens], where it was made otherwise than from the logits. */
+  readonly negativeLogLikelihood?: Value;
   /** [tokens, vocabulary], for losses against a teacher. */
   readonly teacherLogits?: Value;
 }

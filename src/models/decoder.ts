@@ -21,6 +21,8 @@ export interface Decoder {
   readonly linearModules: ReadonlyMap<string, readonly [number, number]>;
   /** The same modules, those together that see one input, in the order in which the model asks for them. */
   readonly linearGroups: readonly (readonly string[])[];
+  /** The head's matrix, by its name in checkpoints. */
+  readonly headName: string;
   /** Whether the head's matrix is the embedding's, so that checkpoints hold no `lm_head.weight`. */
   readonly tiedEmbeddings: boolean;
   /**
@@ -31,6 +33,8 @@ export interface Decoder {
   forward(scope: Scope, tokens: Value, options?: ForwardOptions): { readonly hidden: Value; readonly keyValues: readonly KeyValue[] };
   /** Logits of chosen rows of `forward`'s hidden values: [rows, width] to [rows, vocabulary]. */
   logits(scope: Scope, hidden: Value): Value;
+  /** −log p(target) for chosen rows of `forward`'s hidden values: [rows, width] and int32 [rows], to [rows]. */
+  negativeLogLikelihood(scope: Scope, hidden: Value, targets: Value): Value;
   /**
    * One more token for each sequence of a batch, given a key-value cache, which is only read: the token's own keys and values come out, for
    * the caller to lay into it. (Node's binding copies every output of a run, so a cache that came out would be copied at every token.)

@@ -1,4 +1,5 @@
 import { constant, type Value } from '../graph/value.ts';
+import { negativeLogLikelihood } from '../losses/cross-entropy.ts';
 import { attention, cachedAttention, causalChunks } from '../nn/attention.ts';
 import { linear, linears } from '../nn/linear.ts';
 import { rotaryTables } from '../nn/rope.ts';
@@ -31,7 +32,9 @@ export const llama = (raw: unknown): Decoder => {
     linearGroups,
     tiedEmbeddings: config.tiedEmbeddings,
     forward: (scope, tokens, options) => forward(config, scope, tokens, options),
+    headName: headName(config),
     logits: (scope, hidden) => logits(config, scope, hidden),
+    negativeLogLikelihood: (scope, hidden, targets) => likelihood(config, scope, hidden, targets),
     decodeStep: (scope, inputs) => decodeStep(config, scope, inputs),
   };
 };
@@ -132,11 +135,17 @@ const decodeStep = (config: LlamaConfig, scope: Scope, { tokens, positions, mask
   return { logits: logits(config, scope, hidden), keyValues };
 };
 
-const logits = (config: LlamaConfig, scope: Scope, hidden: Value): Value => {
-  const [normed] = rmsNorm(hidden, scope.parameter('model.norm.weight', [config.width]), config.normEpsilon);
-  const head = config.tiedEmbeddings ? embeddingName : 'lm_head.weight';
-  return gemm(normed, scope.parameter(head, [config.vocabularySize, config.width]), { transposeB: true });
-};
+const finalNorm = (config: LlamaConfig, scope: Scope, hidden: Value): Value =>
+  rmsNorm(hidden, scope.parameter('model.norm.weight', [config.width]), config.normEpsilon)[0];
+
+const headName = (config: LlamaConfig): string => (config.tiedEmbeddings ? embeddingName : 'lm_head.weight');
+
+const logits = (config: LlamaConfig, scope: Scope, hidden: Value): Value =>
+  gemm(finalNorm(config, scope, hidden), scope.parameter(headName(config), [config.vocabularySize, config.width]), { transposeB: true });
+
+const likelihood = (config: LlamaConfig, scope: Scope, hidden: Value, targets: Value): Value =>
+  scope.frozenLikelihood?.(headName(config), finalNorm(config, scope, hidden), targets, config.vocabularySize) ??
+  negativeLogLikelihood(logits(config, scope, hidden), targets);
 
 const embed = (config: LlamaConfig, scope: Scope, tokens: Value): Value => {
   const flat = reshape(tokens, [-1]);
@@ -169,7 +178,8 @@ const afterAttention = (config: LlamaConfig, scope: Scope, prefix: string, resid
     halves.map((module) => ({ module, outputCount: config.mlpWidth })),
     normed,
   ) as [Value, Value];
-  return add(attended, linear(scope, `${prefix}.mlp.down_proj`, mul(silu(gate), up), config.width));
+  const [down] = linears(scope, [{ module: `${prefix}.mlp.down_proj`, outputCount: config.width, hasOutliers: true }], mul(silu(gate), up));
+  return add(attended, down as Value);
 };
 
 /** Rotations of queries and keys at positions 0 … sequence − 1; the queries' carries attention's 1/√d. */

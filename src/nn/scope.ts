@@ -5,6 +5,8 @@ export interface Scope {
   parameter(name: string, shape: readonly number[]): Value;
   /** Products with frozen matrices that are held in fewer bits; absent: every matrix is a float32 parameter. */
   readonly frozen?: FrozenProducts;
+  /** −log p of each target under softmax(x·Eᵀ) with such a head E, by its name: x [tokens, inputs], targets int32 [tokens], to [tokens]. */
+  readonly frozenLikelihood?: (head: string, x: Value, targets: Value, vocabularySize: number) => Value;
   /** Adapters on chosen linear layers; absent: none. */
   readonly adapter?: AdapterScope;
 }
@@ -13,6 +15,8 @@ export interface Scope {
 export interface LinearModule {
   readonly module: string;
   readonly outputCount: number;
+  /** Its inputs have outliers: rounded to one byte, everything beside them is lost. */
+  readonly hasOutliers?: boolean;
 }
 
 /** x·Wᵀ for each of the modules, which share their input x [rows, inputs]: [rows, outputs] each. */

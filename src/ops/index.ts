@@ -15,7 +15,7 @@ export * from './elementwise.ts';
 export * from './indexing.ts';
 export * from './matmul.ts';
 export * from './normalisation.ts';
-export { integerProduct, integerProductOp, quantizeRows, quantizeRowsOp } from './quantised.ts';
+export { dequantizeRows, dequantizeRowsOp, integerProduct, integerProductOp, quantizeRows, quantizeRowsOp } from './quantised.ts';
 export * from './reduce.ts';
 export { rotaryEmbedding, rotaryEmbeddingOp } from './rotary.ts';
 export * from './shape.ts';

@@ -43,6 +43,32 @@ const zeroPoints = (...shape: number[]): HostTensor => ({
 
 export const quantizeRows = (x: Value, scales: Value): Value => apply(quantizeRowsOp, [x, scales], {})[0];
 
+/** (q − 128)·s with a scale s for each row: uint8 [rows, columns] and float32 [rows] to float32 [rows, columns]. */
+export const dequantizeRowsOp: Op<readonly [Value, Value], readonly [Value]> = {
+  name: 'dequantizeRows',
+  inferTypes: ([bytes, scales]) => {
+    if (bytes.shape.length !== 2 || scales.shape.length !== 1 || scales.shape[0] !== bytes.shape[0]) {
+      throw new ShapeError('rows of a matrix, each with one scale');
+    }
+    if (bytes.dataType !== 'uint8' || scales.dataType !== 'float32') throw new ShapeError('uint8 and scales in float32');
+    return [{ dataType: 'float32', shape: bytes.shape }];
+  },
+  reference: ([bytes, scales]) => {
+    const [levels, factors] = [numbersOf(bytes), numbersOf(scales)];
+    const columns = bytes.shape[1] as number;
+    const values = Array.from(levels, (level, index) => (level - zeroPoint) * (factors[Math.floor(index / columns)] as number));
+    return [packTensor('float32', bytes.shape, values)];
+  },
+  gradient: { kind: 'none' },
+  toOnnx: (_, [bytes]) => ({
+    opType: 'DequantizeLinear',
+    inputs: [0, 1, zeroPoints(bytes.shape[0] as number)],
+    attributes: { axis: { int: 0 } },
+  }),
+};
+
+export const dequantizeRows = (bytes: Value, scales: Value): Value => apply(dequantizeRowsOp, [bytes, scales], {})[0];
+
 /**
  * y = (a − 128)·(b − z)·diag(s), summed in 32-bit integers: uint8 [rows, inner], int8 (z = 0) or uint8 (z = 128) [inner, columns], float32
  * [columns], to float32 [rows, columns]. Where a processor adds pairs of u8 × s8 products in 16 bits, an int8 b gives wrong sums

@@ -1,6 +1,6 @@
 import { InternalError } from '../base/errors.ts';
 import { float32, type HostData } from '../graph/tensor-type.ts';
-import { type ByteForm, backwardBytesName, forwardBytesName, scaleName } from '../nn/int8-linear.ts';
+import { type ByteForm, backwardBytesName, forwardBytesName, headNames, scaleName } from '../nn/int8-linear.ts';
 import type { PreparedLayout, PreparedPart } from './prepared-weights.ts';
 import { floatLayout } from './prepared-weights.ts';
 import type { TensorSource } from './tensor-source.ts';
@@ -60,12 +60,48 @@ export const int8Layout = (
   source: Pick<TensorSource, 'names'>,
   groups: readonly (readonly string[])[],
   shapes: LinearShapes,
+  head: string,
   form: ByteForm,
 ): PreparedLayout => {
   const inGroups = new Set(groups.flat().map((module) => `${module}.weight`));
   return {
-    name: `linear layers as ${form}, both ways`,
-    parts: [...floatLayout(source, (name) => !inGroups.has(name)).parts, ...groups.map((group) => groupPart(group, shapes, form))],
+    name: `linear layers and head as ${form}, both ways`,
+    parts: [
+      ...floatLayout(source, (name) => !inGroups.has(name)).parts,
+      headPart(head, source.names.get(head)?.shape as readonly [number, number], form),
+      ...groups.map((group) => groupPart(group, shapes, form)),
+    ],
+  };
+};
+
+/** A matrix as bytes and the scales of its columns. */
+const named = (name: string, form: ByteForm, rows: number, columns: number) => [
+  { name, dataType: form, shape: [rows, columns] },
+  { name: scaleName(name), ...float32(columns) },
+];
+
+const signed = (bytes: Int8Array<ArrayBuffer>, form: ByteForm): HostData => (form === 'int8' ? bytes : unsigned(bytes));
+
+const headPart = (head: string, [vocabularySize, width]: readonly [number, number], form: ByteForm): PreparedPart => {
+  const names = headNames(head);
+  return {
+    tensors: [
+      { name: names.mean, ...float32(width) },
+      ...named(names.forward, form, width, vocabularySize),
+      ...named(names.backward, form, vocabularySize, width),
+    ],
+    make: async (read) => {
+      const matrix = await read(head);
+      const mean = new Float64Array(width);
+      matrix.forEach((value, index) => {
+        mean[index % width] = (mean[index % width] as number) + value / vocabularySize;
+      });
+      const rounded = Float32Array.from(mean);
+      const centred = matrix.map((value, index) => value - (rounded[index % width] as number));
+      const forward = roundedColumns(transposed(centred, width), vocabularySize);
+      const backward = roundedColumns(centred, width);
+      return [rounded, signed(forward.bytes, form), forward.scales, signed(backward.bytes, form), backward.scales];
+    },
   };
 };
 
@@ -77,17 +113,12 @@ const groupPart = (group: readonly string[], shapes: LinearShapes, form: ByteFor
   });
   const inputCount = sizes[0]?.[1] ?? 0;
   const outputCount = sizes.reduce((sum, [outputs]) => sum + outputs, 0);
-  const named = (name: string, rows: number, columns: number) => [
-    { name, dataType: form, shape: [rows, columns] },
-    { name: scaleName(name), ...float32(columns) },
-  ];
   return {
     tensors: [
-      ...group.flatMap((module, index) => named(forwardBytesName(module), inputCount, sizes[index]?.[0] ?? 0)),
-      ...named(backwardBytesName(group), outputCount, inputCount),
+      ...group.flatMap((module, index) => named(forwardBytesName(module), form, inputCount, sizes[index]?.[0] ?? 0)),
+      ...named(backwardBytesName(group), form, outputCount, inputCount),
     ],
     make: async (read) => {
-      const signed = (bytes: Int8Array<ArrayBuffer>): HostData => (form === 'int8' ? bytes : unsigned(bytes));
       const below = new Float32Array(outputCount * inputCount); // the group's matrices below each other
       const made: HostData[] = [];
       let start = 0;
@@ -96,10 +127,10 @@ const groupPart = (group: readonly string[], shapes: LinearShapes, form: ByteFor
         below.set(matrix, start);
         start += matrix.length;
         const { bytes, scales } = roundedColumns(transposed(matrix, inputCount), sizes[index]?.[0] ?? 0);
-        made.push(signed(bytes), scales);
+        made.push(signed(bytes, form), scales);
       }
       const { bytes, scales } = roundedColumns(below, inputCount);
-      return [...made, signed(bytes), scales];
+      return [...made, signed(bytes, form), scales];
     },
   };
 };
