@@ -12,7 +12,8 @@ import golden from './golden/smollm2.json' with { type: 'json' };
 
 // SmolLM2-135M-Instruct from its GGUF as gguf, transformers and PEFT compute it in float32: test/golden/smollm2.py.
 const logitTolerance = 2e-3;
-const gradientTolerance = 1e-4;
+// Between float32 and exact gradients: rounding to float32 alone moves PEFT's own by golden.gradient.float32Noise, on each processor otherwise.
+const gradientTolerance = 5e-4;
 const lossTolerance = 1e-4;
 const crossEntropy = { name: 'cross-entropy' } as const;
 
