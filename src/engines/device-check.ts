@@ -68,7 +68,7 @@ const stepPrograms = (bundled: boolean): Record<string, Graph> => {
     'training step, adapter': held(lossGraph({ decoder, lora, shape }, loss, [...adapter.keys()]), adapter),
     'training step, whole model': held(whole, decoder.parameters),
     'reading a prompt': held(prefillGraph(prompt), adapter),
-    'decoding a token': held(decodeGraph(decoder, lora, 2, 64), adapter),
+    'decoding a token': held(decodeGraph({ decoder, lora }, 2, 64), adapter),
   };
 };
 

@@ -45,6 +45,11 @@ export const loadModel = async (specification: EngineSpecification): Promise<Loa
       'Every parameter is trained, so none is frozen, and only frozen ones can be held in 8 bits: take precision float32.',
     );
   }
+  if (specification.device !== 'cpu' && Object.values(purposes).includes('int8')) {
+    throw new UserError(
+      `Precision int8 is computed on the processor alone: take device cpu, or precision float32 on ${specification.device}.`,
+    );
+  }
   const folder = initialisation.from === 'folder' ? await openModelFolder(specification.modelFolder) : undefined;
   try {
     const decoder = decoderOf((folder ?? (await readModelConfiguration(specification.modelFolder))).config);
