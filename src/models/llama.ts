@@ -159,7 +159,7 @@ const projections = (config: LlamaConfig, scope: Scope, prefix: string, hidden: 
   const [query, key, value] = linears(
     scope,
     [
-      { module: `${prefix}.self_attn.q_proj`, outputCount: config.headCount * config.headWidth },
+      { module: `${prefix}.self_attn.q_proj`, outputCount: config.headCount * config.headWidth, hasOutliers: true },
       { module: `${prefix}.self_attn.k_proj`, outputCount: kvWidth },
       { module: `${prefix}.self_attn.v_proj`, outputCount: kvWidth },
     ],

@@ -49,12 +49,12 @@ export const rowsOf = (lengths: readonly number[], seed: number): TokenRow[] => 
 export const unequal = [37, 5, 64, 12, 2, 33, 100, 21];
 
 /** B away from zero, so that A has a gradient too. */
-export const withRandomB = (parameters: ParameterSet): ParameterSet => {
+export const withRandomB = (parameters: ParameterSet, scale = 0.1): ParameterSet => {
   const random = randomFrom(3, 'B');
   return Object.fromEntries(
     Object.entries(parameters).map(([name, { shape, data }]) => [
       name,
-      { shape, data: name.includes('lora_B') ? data.map(() => 0.1 * random.normal()) : data },
+      { shape, data: name.includes('lora_B') ? data.map(() => scale * random.normal()) : data },
     ]),
   );
 };
