@@ -1,6 +1,6 @@
 import { performance } from 'node:perf_hooks';
 import { z } from 'zod';
-import { createEngine } from '../src/engines/create-engine.ts';
+import { createEngine, runnerCountFor } from '../src/engines/create-engine.ts';
 import { serve } from './protocol.ts';
 
 // Retort's decoding, timed. The same requests as rivals/generate_transformers.py.
@@ -18,6 +18,7 @@ await serve(async (given) => {
     device: 'cpu',
     layout: 'worker',
     threadCount,
+    runnerCount: runnerCountFor(threadCount),
   });
   return {
     measure: async (content) => {

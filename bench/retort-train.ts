@@ -1,6 +1,6 @@
 import { performance } from 'node:perf_hooks';
 import { z } from 'zod';
-import { createEngine } from '../src/engines/create-engine.ts';
+import { createEngine, runnerCountFor } from '../src/engines/create-engine.ts';
 import { serve } from './protocol.ts';
 
 // Retort's LoRA step, timed: gradients, clipping, AdamW. The same requests as rivals/train_peft.py.
@@ -11,7 +11,7 @@ const optionsSchema = z.object({
   alpha: z.number(),
   targets: z.array(z.string()),
   threadCount: z.number(),
-  precision: z.literal('float32'),
+  precision: z.enum(['float32', 'int8']),
   rows: z.array(z.object({ tokens: z.array(z.number()), weights: z.array(z.number()) })),
 });
 const requestSchema = z.object({ warmup: z.number(), steps: z.number() });
@@ -26,6 +26,7 @@ await serve(async (given) => {
     device: 'cpu',
     layout: 'worker',
     threadCount,
+    runnerCount: runnerCountFor(threadCount),
   });
   const optimiser = { name: 'adamw', beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0.01 } as const;
   const step = async (): Promise<void> => {

@@ -21,7 +21,7 @@ const trainingRows = () => {
 };
 
 /** Precisions of the engine that are measured. */
-const precisions = ['float32'] as const;
+const precisions = ['float32', 'int8'] as const;
 const eagerModes = ['float32', 'bfloat16', 'autocast'] as const;
 const compiledModes = eagerModes.map((mode) => `compiled-${mode}`);
 
@@ -43,11 +43,18 @@ const targetsOf = (contestants: readonly Contestant[]): Target[] => {
       value: 1,
     },
     { name: "train, our best against PEFT's best eager mode", measured: pairedRatio(best, eager, speedOf), bound: 'at least', value: 2.7 },
+    { name: 'train, the same, peak memory', measured: pairedRatio(best, eager, peakMemoryOf), bound: 'at most', value: 1 },
     {
       name: "train, our best against PEFT's best with torch.compile",
       measured: pairedRatio(best, compiled, speedOf),
       bound: 'at least',
       value: 1.4,
+    },
+    {
+      name: 'train, the same, peak memory',
+      measured: pairedRatio(best, compiled, peakMemoryOf),
+      bound: 'at most',
+      value: 1.15,
     },
   ];
 };

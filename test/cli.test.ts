@@ -134,6 +134,7 @@ describe('commands', () => {
       'providers',
       'processor',
       'instructions',
+      '8-bit products',
       'memory',
       'cache',
       'keys',

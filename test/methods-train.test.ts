@@ -106,12 +106,21 @@ describe('training an adapter on chats', () => {
       { data: { train: 'chats.jsonl', development: 'development.jsonl', limit: 11 } },
       { data: { train: 'chats.jsonl' } },
       { seed: 1 },
+      { engine: { threadCount: 1, precision: 'int8' } },
     ]) {
       await refuses(
         trained('chats', changes),
         /chats holds a student that was trained otherwise \(training\.json\)\. Give the output another folder/,
       );
     }
+  });
+
+  it('learns on a base in 8 bits, with two runners', async () => {
+    const { developmentLoss } = await trained('bytes', { engine: { threadCount: 2, precision: 'int8' } });
+    const exact = await trained('exact', {});
+    assert.ok(developmentLoss !== undefined && exact.developmentLoss !== undefined);
+    assert.notEqual(developmentLoss, exact.developmentLoss);
+    assert.ok(Math.abs(developmentLoss - exact.developmentLoss) < 0.05, `${developmentLoss} beside ${exact.developmentLoss}`);
   });
 
   it('refuses to write over weights that it did not leave there', async () => {

@@ -65,7 +65,9 @@ export const runTeacher = (config: RunConfig, surroundings: Surroundings): RunTe
         offline: surroundings.offline,
         openLocal: async ({ model, batchSize }) => {
           const path = await surroundings.resolveModel(model);
-          const identity = { model: basename(path), location: path, revision: (await modelFingerprint(path)).slice(0, 16) };
+          // Answers of a rounded teacher are other answers.
+          const held = config.engine.inferencePrecision === 'float32' ? '' : ` in ${config.engine.inferencePrecision}`;
+          const identity = { model: basename(path), location: path, revision: `${(await modelFingerprint(path)).slice(0, 16)}${held}` };
           return engineTeacher({ ...(await openLocal()), identity, ...(batchSize !== undefined && { batchSize }) });
         },
       });

@@ -4,6 +4,7 @@ import type { StudentConfig } from '../config/student-config.ts';
 import type { EngineConfig } from '../config/training-config.ts';
 import { createEngine, runnerCountFor } from '../engines/create-engine.ts';
 import type { Engine, EngineSpecification, Parameter } from '../engines/engine.ts';
+import { hashOf } from '../run-folder/compare-configs.ts';
 import { loadModelText, type ModelText, type ModelTextOptions } from '../text/model-text.ts';
 import { readAdapter, writeAdapter } from '../weights/adapter.ts';
 import { modelFingerprint, openModelFolder, readModelConfiguration, readTokenizerFiles } from '../weights/model-folder.ts';
@@ -16,7 +17,7 @@ export interface Student {
   readonly config: StudentConfig;
   /** Folder or .gguf file on this machine. */
   readonly modelPath: string;
-  /** Hash of the weights that training starts from, but for those that a seed draws. */
+  /** Hash of the weights that training starts from, but for those that a seed draws, and of the precision that they are held in. */
   readonly baseHash: string;
 }
 
@@ -118,12 +119,16 @@ export const openStudent = async ({ config, engine, modelPath, seed, text: textO
     runnerCount: runnerCountFor(threadCount),
   };
   const text = await loadModelText(modelPath, textOptions);
-  const baseHash =
+  const weightsHash =
     config.initialisation === 'random'
       ? JSON.stringify((await readModelConfiguration(modelPath)).config)
       : await modelFingerprint(modelPath);
-  return { engine: await createEngine(specification), text, config, modelPath, baseHash };
+  return { engine: await createEngine(specification), text, config, modelPath, baseHash: inPrecision(weightsHash, engine) };
 };
+
+/** A base that is rounded computes otherwise: what it is held in is part of what it is. */
+const inPrecision = (hash: string, { precision, inferencePrecision }: EngineConfig): string =>
+  precision === 'float32' && inferencePrecision === 'float32' ? hash : hashOf({ hash, precision, inferencePrecision });
 
 /** What a record must say of the chat template: two runs with other system texts or dates are other runs. */
 export const templateRecord = ({ name, hash, systemText, date }: ModelText['template']) => ({ name, hash, systemText, date });

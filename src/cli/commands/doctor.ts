@@ -32,6 +32,7 @@ const doctor = async (context: CommandContext, { device }: { readonly device?: D
     node(),
     ...(await onnxRuntime()),
     ...processor(),
+    await byteProducts(),
     memory(),
     await cache(),
     keys(context.terminal.environment),
@@ -73,6 +74,23 @@ const onnxRuntime = async (): Promise<Finding[]> => {
         ? 'onnxruntime-node has no binary for Intel Macs since 1.24'
         : 'install retort-kd again; on Alpine and other systems with musl, onnxruntime-node has no binary';
     return [{ name: 'ONNX Runtime', value: `cannot be loaded: ${messageOf(error).split('\n')[0]}`, advice }];
+  }
+};
+
+/** How frozen weights in 8 bits are multiplied here, found out by the worst case. */
+const byteProducts = async (): Promise<Finding> => {
+  const name = '8-bit products';
+  try {
+    const { integerForm } = await import('../../engines/integer-form.ts');
+    return (await integerForm()) === 'int8'
+      ? { name, value: 'u8 × s8 is exact: `precision: int8` trains on it' }
+      : {
+          name,
+          value: 'u8 × s8 saturates here, so `precision: int8` takes u8 × u8, which is exact and slower',
+          advice: 'compare the speed of both precisions before a long training',
+        };
+  } catch (error) {
+    return { name, value: `cannot be had: ${messageOf(error).split('\n')[0]}` };
   }
 };
 
