@@ -22,7 +22,6 @@ const withoutKernel: Readonly<Record<string, { readonly dataType?: DataType; rea
   gather: { dataType: 'int64', reason: 'the gradient repeats the indices; token ids are int32' },
   scatterElementsAdd: { dataType: 'int64', reason: 'whole rows repeat the indices; token ids are int32' },
   slice: { dataType: 'bool', reason: 'masks are not sliced' },
-  dequantizeRows: { reason: 'precision int8 is for processors' },
   quantizeRows: { reason: 'precision int8 is for processors' },
   integerProduct: { reason: 'precision int8 is for processors' },
 };
