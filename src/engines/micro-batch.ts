@@ -17,6 +17,13 @@ export interface MicroBatchShape {
   readonly lossCount: number;
 }
 
+/** Activations of about this many numbers (tokens × width × layers) are computed in one run: small models take many rows at once. */
+const activationBudget = 2 ** 23;
+
+/** Tokens that one run computes, for a model of this size. */
+export const tokenBudgetOf = ({ width, layerCount }: { readonly width: number; readonly layerCount: number }): number =>
+  Math.max(1, Math.floor(activationBudget / (width * layerCount)));
+
 /** Groups rows by length bucket, the shortest bucket first, each in the order given. Which rows share a run depends on nothing but them. */
 export const microBatches = (rows: readonly TokenRow[], tokenBudget: number): MicroBatch[] => {
   const buckets = new Map<number, number[]>();

@@ -6,7 +6,7 @@ import { checkRow, checkSampleRequests, checkScoreRequest } from './check-rows.t
 import { deviceState } from './device-state.ts';
 import type { Engine, EngineSpecification, EngineState, LossSpecification, LossSums, TokenRow } from './engine.ts';
 import { type LoadedModel, loadModel } from './loaded-model.ts';
-import { lossPositions, type MicroBatch, microBatches } from './micro-batch.ts';
+import { lossPositions, type MicroBatch, microBatches, tokenBudgetOf } from './micro-batch.ts';
 import { onnxRunner } from './onnx-runner.ts';
 import { arraysOf, checkedArrays, parameterSet } from './parameter-arrays.ts';
 import type { LossOutcome, Runner } from './runner.ts';
@@ -14,9 +14,6 @@ import { releaseRunners, runnerTeam } from './runner-team.ts';
 import { termName } from './step-graphs.ts';
 import { hostState, type TrainingState } from './training-state.ts';
 import { workerRunner } from './worker-runner.ts';
-
-/** Activations of about this many numbers (tokens × width × layers) are computed in one run: small models take many rows at once. */
-const activationBudget = 2 ** 23;
 
 /** Trains and samples with ONNX Runtime: in the calling thread, which each run blocks, or with several runners in threads of their own. */
 export const onnxEngine = async (specification: EngineSpecification): Promise<Engine> => {
@@ -71,7 +68,7 @@ const engineOf = ({ specification, model, device, held, runners }: EngineParts):
   const lora = specification.parameters.kind === 'lora' ? specification.parameters : undefined;
   const names = Object.keys(model.trainable);
   const shapes = new Map(Object.entries(model.trainable).map(([name, { shape }]) => [name, shape]));
-  const tokenBudget = Math.max(1, Math.floor(activationBudget / (decoder.width * decoder.layerCount)));
+  const tokenBudget = tokenBudgetOf(decoder);
   const team = runnerTeam(runners, specification.threadCount);
 
   let stepCount = 0;

@@ -4,6 +4,7 @@ import { messageOf, UserError } from '../base/errors.ts';
 import { hasCode } from '../base/folders.ts';
 import type { ConfigSource } from '../config/config-text.ts';
 import { type ConfigSurroundings, type ParsedConfig, parseRunConfig, parseTrainConfig } from '../config/parse-config.ts';
+import type { StepProfile } from '../engines/step-profile.ts';
 import { planStudy, type StudyPlan } from '../evaluation/plan.ts';
 import type { RunSummary } from '../evaluation/summary.ts';
 import type { ReadBatch, WrittenBatch } from '../responses/batch-file.ts';
@@ -17,7 +18,7 @@ import { questionsOf } from './questions.ts';
 import { collectForRun, type RunOptions, runResponsePriming } from './response-priming.ts';
 import { methodsOf } from './run-plan.ts';
 import type { StageProgress, Surroundings } from './surroundings.ts';
-import { type TrainReport, train as trainStudent } from './train.ts';
+import { profileTraining as profileStudent, type TrainReport, train as trainStudent } from './train.ts';
 
 /** What a stage is told beside its config file. Everything has a default. */
 export interface StageOptions {
@@ -100,6 +101,12 @@ export const collectionFailures = async (configFile: string, options: StageOptio
 export const train = async (configFile: string, options: StageOptions = {}): Promise<TrainReport> => {
   const { config } = readConfig(parseTrainConfig, configFile, options);
   return trainStudent(config, await surroundingsOf(options));
+};
+
+/** What `retort train --profile` does: measures where the time of a training step goes, and trains nothing. */
+export const profileTraining = async (configFile: string, options: StageOptions = {}): Promise<StepProfile> => {
+  const { config } = readConfig(parseTrainConfig, configFile, options);
+  return profileStudent(config, await surroundingsOf(options));
 };
 
 const runOptions = (configFile: string, options: StageOptions): RunOptions => {

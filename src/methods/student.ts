@@ -104,10 +104,10 @@ export const withStudents = async <Item>(
   if (failed !== undefined) throw failed.reason;
 };
 
-/** Opens a student. Whoever opens it releases its engine. */
-export const openStudent = async ({ config, engine, modelPath, seed, text: textOptions }: StudentOptions): Promise<Student> => {
+/** What a student's engine is made from. */
+export const studentSpecification = ({ config, engine, modelPath, seed }: Omit<StudentOptions, 'text'>): EngineSpecification => {
   const threadCount = engine.threadCount ?? availableParallelism();
-  const specification: EngineSpecification = {
+  return {
     modelFolder: modelPath,
     initialisation: config.initialisation === 'random' ? { from: 'random', seed } : { from: 'folder' },
     parameters: config.parameters.kind === 'lora' ? { ...config.parameters, seed } : config.parameters,
@@ -118,12 +118,17 @@ export const openStudent = async ({ config, engine, modelPath, seed, text: textO
     threadCount,
     runnerCount: runnerCountFor(threadCount),
   };
+};
+
+/** Opens a student. Whoever opens it releases its engine. */
+export const openStudent = async (options: StudentOptions): Promise<Student> => {
+  const { config, engine, modelPath, text: textOptions } = options;
   const text = await loadModelText(modelPath, textOptions);
   const weightsHash =
     config.initialisation === 'random'
       ? JSON.stringify((await readModelConfiguration(modelPath)).config)
       : await modelFingerprint(modelPath);
-  return { engine: await createEngine(specification), text, config, modelPath, baseHash: inPrecision(weightsHash, engine) };
+  return { engine: await createEngine(studentSpecification(options)), text, config, modelPath, baseHash: inPrecision(weightsHash, engine) };
 };
 
 /** A base that is rounded computes otherwise: what it is held in is part of what it is. */

@@ -6,13 +6,14 @@ import { UserError } from '../base/errors.ts';
 import { lockFolder } from '../base/folder-lock.ts';
 import { writeJsonAtomic } from '../base/folders.ts';
 import type { TrainConfig } from '../config/train-config.ts';
+import { profileStep, type StepProfile } from '../engines/step-profile.ts';
 import { hashOf } from '../run-folder/compare-configs.ts';
-import type { ModelText } from '../text/model-text.ts';
+import { loadModelText, type ModelText } from '../text/model-text.ts';
 import { rowOfLine, type TrainingLine } from '../text/training-lines.ts';
 import { type TrainingRows, trainingRows } from '../text/training-rows.ts';
 import { curatedLines } from './curate-lines.ts';
 import { type FineTuneResult, fineTune, removeCheckpoints } from './fine-tune.ts';
-import { openStudent, templateRecord, writeStudent } from './student.ts';
+import { openStudent, studentSpecification, templateRecord, writeStudent } from './student.ts';
 import type { Surroundings } from './surroundings.ts';
 import { trainingLinesOf } from './training-data.ts';
 
@@ -89,6 +90,22 @@ export const train = async (config: TrainConfig, surroundings: Surroundings): Pr
   } finally {
     await lock.release();
   }
+};
+
+/** `retort train --profile`: where the time of the training's largest micro-batch goes. Nothing is trained or written. */
+export const profileTraining = async (config: TrainConfig, surroundings: Surroundings): Promise<StepProfile> => {
+  const { data, training, seed } = config;
+  if (config.engine.device !== 'cpu')
+    throw new UserError(`Profiles are taken on the processor: device ${config.engine.device} has none yet.`);
+  const modelPath = await surroundings.resolveModel(config.student.model);
+  const lines = await curatedLines(await trainingLinesOf('train', config, surroundings, data.limit), config, surroundings);
+  const { rows } = rowsOf(data.train, lines, config, await loadModelText(modelPath));
+  const specification = studentSpecification({ config: config.student, engine: config.engine, modelPath, seed });
+  return profileStep(
+    specification,
+    rows.map(({ row }) => row),
+    training.loss,
+  );
 };
 
 const reportName = 'training.json';
