@@ -70,7 +70,7 @@ describe('train', () => {
 
   it('tells with --profile where the time goes, by op and by layer, and writes nothing', () => {
     const text = succeed(['train', 'train.yaml', '--profile', '--output', 'profiled']);
-    assert.match(text, /^One micro-batch, forward and back, on one thread: 6 × 32 tokens/);
+    assert.match(text, /^One micro-batch, forward and back, on one thread: 4 × 64 tokens/);
     assert.match(text, /\nop +ms +share +runs +GFLOP\/s\n(?:.*\n)*Gemm +[\d.]+ +[\d.]+ % +\d+ +\d+\n/);
     assert.match(text, /\nlayer 1, back +[\d.]+ +[\d.]+ %/);
     assert.ok(!existsSync(join(folder, 'profiled')));
