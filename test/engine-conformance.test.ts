@@ -57,7 +57,8 @@ it('two runners give the same bytes as one: losses, gradients, samples, scores',
         await engine.optimStep({ optimiser: adamw, learningRate: 1e-2, tokenCount: 100 });
       }
       const requests = rows.map(({ tokens }, seed) => ({ tokens: tokens.slice(0, 20), seed }));
-      const samples = await engine.sample([...requests, ...requests], { ...greedy, temperature: 0.8, batchSize: 4 });
+      // Enough of them that both runners decode
+      const samples = await engine.sample(Array.from({ length: 5 }, () => requests).flat(), { ...greedy, temperature: 0.8, batchSize: 4 });
       const scores = await engine.score(rows.map(({ tokens }) => ({ tokens })));
       return { sums, samples, scores, parameters: await engine.parameters() };
     } finally {

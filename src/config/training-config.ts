@@ -68,7 +68,7 @@ export const engineSchema = z
     device: z.enum(deviceNames).default('cpu').describe('`retort doctor --device NAME` says whether this machine has it.'),
     precision: precisionSchema
       .default('float32')
-      .describe('What the frozen base is held in while training: int8 trains about twice as fast on processors with 8-bit products.'),
+      .describe('What the frozen base is held in while training: int8 costs less where the processor has 8-bit products.'),
     inferencePrecision: precisionSchema.default('float32').describe('What it is held in while answers are drawn and measured.'),
     threadCount: z.int().min(1).exactOptional().describe('Threads of the arithmetic; without it, the cores are shared among the workers.'),
     workers: z.int().min(1).default(1).describe('Arms that are trained and measured at once, each in a thread with its own memory.'),
