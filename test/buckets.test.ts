@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { batchSizes, lengthBucket, lossBucket } from '../src/engines/buckets.ts';
+import { batchSizes, coarseLengthBucket, lengthBucket, lossBucket } from '../src/engines/buckets.ts';
+import { microBatches } from '../src/engines/micro-batch.ts';
+import { rowsOf } from './engine-laws/suite.ts';
 
 const length = fc.integer({ min: 1, max: 16_384 });
 
@@ -21,6 +23,31 @@ describe('sizes that programs are compiled for', () => {
   it('are few: no more than four between a length and its double', () => {
     const buckets = new Set(Array.from({ length: 1024 }, (_, index) => lengthBucket(1025 + index)));
     assert.deepEqual([...buckets], [1280, 1536, 1792, 2048]);
+  });
+
+  it('are two between a length and its double for large models, and add less than a half', () => {
+    fc.assert(
+      fc.property(length, (tokens) => {
+        const bucket = coarseLengthBucket(tokens);
+        assert.ok(bucket >= tokens && (tokens <= 64 ? bucket === 64 : bucket < tokens * 1.5));
+        assert.equal(coarseLengthBucket(bucket), bucket, 'a bucket is its own');
+      }),
+    );
+    assert.deepEqual([...new Set(Array.from({ length: 1024 }, (_, index) => coarseLengthBucket(1025 + index)))], [1536, 2048]);
+  });
+
+  it('of a large model are those of single rows, with a place for the loss of every token', () => {
+    const rows = rowsOf([250, 40, 129, 180, 64, 130], 2);
+    assert.deepEqual(microBatches(rows, 485), [
+      { rowIndices: [1], shape: { batch: 1, sequence: 64, lossCount: 64 } },
+      { rowIndices: [4], shape: { batch: 1, sequence: 64, lossCount: 64 } },
+      { rowIndices: [2], shape: { batch: 1, sequence: 192, lossCount: 192 } },
+      { rowIndices: [3], shape: { batch: 1, sequence: 192, lossCount: 192 } },
+      { rowIndices: [5], shape: { batch: 1, sequence: 192, lossCount: 192 } },
+      { rowIndices: [0], shape: { batch: 1, sequence: 256, lossCount: 256 } },
+    ]);
+    // A small one takes them together.
+    assert.ok(microBatches(rows, 100_000).length < rows.length);
   });
 
   it('hold the tokens with a loss in quarters of the places there are', () => {

@@ -8,6 +8,12 @@ export const lengthBucket = (length: number): number => {
   return Math.ceil(length / step) * step;
 };
 
+/**
+ * Fewer sizes still, of the form 2ⁿ and 3·2ⁿ from 64 on: less than a half is added, a fifth on GSM8K's rows. For large models, whose programs take
+ * seconds to compile and so much memory that few can be kept.
+ */
+export const coarseLengthBucket = (length: number): number => fewSizes(Math.max(64, length));
+
 /** Tokens with a loss, of `available` places, rounded up to quarters: the head computes no more than that. */
 export const lossBucket = (count: number, available: number): number => {
   const quarter = Math.ceil(available / 4);

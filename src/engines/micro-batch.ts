@@ -1,5 +1,5 @@
 import type { HostTensor } from '../graph/tensor-type.ts';
-import { batchSizes, lengthBucket, lossBucket } from './buckets.ts';
+import { batchSizes, coarseLengthBucket, lengthBucket, lossBucket } from './buckets.ts';
 import type { TokenRow } from './engine.ts';
 
 /** Rows of like length that one run computes together. */
@@ -24,8 +24,12 @@ const activationBudget = 2 ** 23;
 export const tokenBudgetOf = ({ width, layerCount }: { readonly width: number; readonly layerCount: number }): number =>
   Math.max(1, Math.floor(activationBudget / (width * layerCount)));
 
+/** A model of which one run computes fewer tokens than this is large: its rows run alone, in shapes so few that all programs can be kept. */
+const largeModelTokens = 1024;
+
 /** Groups rows by length bucket, the shortest bucket first, each in the order given. Which rows share a run depends on nothing but them. */
 export const microBatches = (rows: readonly TokenRow[], tokenBudget: number): MicroBatch[] => {
+  if (tokenBudget < largeModelTokens) return rowsAlone(rows);
   const buckets = new Map<number, number[]>();
   rows.forEach((row, index) => {
     const sequence = lengthBucket(row.tokens.length);
@@ -43,6 +47,18 @@ export const microBatches = (rows: readonly TokenRow[], tokenBudget: number): Mi
       });
     });
 };
+
+/**
+ * Each row by itself, the shortest shape first. There is a place for the loss of every token: a shape for each share of them would be so many
+ * programs that rows of many lengths have most compiled anew at every step, which costs several times what the larger head does.
+ */
+const rowsAlone = (rows: readonly TokenRow[]): MicroBatch[] =>
+  rows
+    .map(({ tokens }, index) => {
+      const sequence = coarseLengthBucket(tokens.length);
+      return { rowIndices: [index], shape: { batch: 1, sequence, lossCount: sequence } };
+    })
+    .sort((a, b) => a.shape.sequence - b.shape.sequence);
 
 /** Positions of a row's tokens that have a weight; each is predicted by the position before it. */
 export const lossPositions = (row: TokenRow): number[] => row.weights.flatMap((weight, position) => (weight === 0 ? [] : [position]));
