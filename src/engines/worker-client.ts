@@ -23,11 +23,10 @@ interface PendingCall {
   readonly onSample: CallControl['onSample'];
 }
 
-/** Starts a worker of this folder (`engine-worker`, `runner-worker`) and waits until it has loaded. */
-export const startWorker = async <Ready>(name: string, data: unknown): Promise<WorkerClient<Ready>> => {
-  // Beside this file, in TypeScript in the clone and in JavaScript in the package.
-  const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-  const worker = new Worker(new URL(`./${name}.${extension}`, import.meta.url), { workerData: data });
+/** Starts a worker, named by its TypeScript file, and waits until it has loaded. */
+export const startWorker = async <Ready>(file: URL, data: unknown): Promise<WorkerClient<Ready>> => {
+  // In the package it lies there in JavaScript, as this file does.
+  const worker = new Worker(import.meta.url.endsWith('.ts') ? file : new URL(file.href.replace(/\.ts$/, '.js')), { workerData: data });
   const pending = new Map<number, PendingCall>();
   const exited = new Promise<void>((resolve) => worker.once('exit', () => resolve()));
   let nextId = 0;
@@ -48,14 +47,14 @@ export const startWorker = async <Ready>(name: string, data: unknown): Promise<W
       pending.clear();
     };
     worker.on('error', fail);
-    worker.on('exit', (code) => fail(new InternalError(`a thread of the engine ended by itself (code ${code})`)));
+    worker.on('exit', (code) => fail(new InternalError(`a worker thread ended by itself (code ${code})`)));
   });
 
   const send = (request: Request): void => worker.postMessage(request);
   return {
     ready,
     call: async <Result>(method: string, values: readonly unknown[], { signal, onSample }: CallControl = {}): Promise<Result> => {
-      if (released) throw new InternalError(`${method} was called on an engine that was released`);
+      if (released) throw new InternalError(`${method} was called on a worker that was released`);
       if (ended !== undefined) throw ended.reason;
       signal?.throwIfAborted();
       const id = nextId++;

@@ -3,7 +3,10 @@ import { startWorker } from './worker-client.ts';
 
 /** An engine in a thread of its own, so that this one stays free while arithmetic runs. Calls are done in the order they are made. */
 export const workerEngine = async (specification: EngineSpecification): Promise<Engine> => {
-  const { ready, call, release } = await startWorker<EngineInformation>('engine-worker', { ...specification, layout: 'thread' });
+  const { ready, call, release } = await startWorker<EngineInformation>(new URL('./engine-worker.ts', import.meta.url), {
+    ...specification,
+    layout: 'thread',
+  });
   return {
     information: ready,
     forwardBackward: (rows, loss) => call('forwardBackward', [rows, loss]),

@@ -4,7 +4,7 @@ import { startWorker } from './worker-client.ts';
 
 /** A runner in a thread of its own. */
 export const workerRunner = async (specification: EngineSpecification): Promise<Runner> => {
-  const { call, release } = await startWorker<undefined>('runner-worker', specification);
+  const { call, release } = await startWorker<undefined>(new URL('./runner-worker.ts', import.meta.url), specification);
   return {
     adopt: (parameters) => call('adopt', [parameters]),
     losses: (task) => call('losses', [task]),
