@@ -1,10 +1,11 @@
 import { InternalError, UserError } from '../base/errors.ts';
+import { elementCount } from '../graph/tensor-type.ts';
 import type { Arrays, OptimiserState } from '../optim/optimiser.ts';
 import { openDevice } from '../runtime/open-device.ts';
 import type { Device } from '../runtime/program.ts';
 import { checkRow, checkSampleRequests, checkScoreRequest } from './check-rows.ts';
 import { deviceState } from './device-state.ts';
-import type { Engine, EngineSpecification, EngineState, LossSpecification, LossSums, TokenRow } from './engine.ts';
+import type { Engine, EngineSpecification, EngineState, LossSpecification, LossSums, Score, TokenRow } from './engine.ts';
 import { type LoadedModel, loadModel } from './loaded-model.ts';
 import { lossPositions, type MicroBatch, microBatches, tokenBudgetOf } from './micro-batch.ts';
 import { onnxRunner } from './onnx-runner.ts';
@@ -44,9 +45,10 @@ const openRunners = async (specification: EngineSpecification, model: LoadedMode
   // Several runners are there to fill several cores.
   if (runnerCount === 1 || device !== 'cpu') return [onnxRunner(specification, model)];
   const share = threadCount === undefined ? 1 : Math.max(1, Math.floor(threadCount / runnerCount));
-  const opened = await Promise.allSettled(
-    Array.from({ length: runnerCount }, () => workerRunner({ ...specification, runnerCount: 1, threadCount: share })),
-  );
+  // What was found out once is not found out by each again.
+  const byteForm = model.frozen.training.byteForm ?? model.frozen.inference.byteForm;
+  const own: EngineSpecification = { ...specification, runnerCount: 1, threadCount: share, ...(byteForm && { byteForm }) };
+  const opened = await Promise.allSettled(Array.from({ length: runnerCount }, () => workerRunner(own)));
   const runners = opened.flatMap((end) => (end.status === 'fulfilled' ? [end.value] : []));
   const failed = opened.find((end) => end.status === 'rejected');
   if (failed === undefined) return runners;
@@ -120,7 +122,7 @@ const engineOf = ({ specification, model, device, held, runners }: EngineParts):
       vocabularySize: decoder.vocabularySize,
       contextLength: decoder.contextLength,
       trainableCount: Object.values(model.trainable).reduce((sum, { data }) => sum + data.length, 0),
-      parameterCount: [...decoder.parameters.values()].reduce((sum, shape) => sum + shape.reduce((a, b) => a * b, 1), 0),
+      parameterCount: [...decoder.parameters.values()].reduce((sum, shape) => sum + elementCount(shape), 0),
     },
     forwardBackward: async (rows, loss) => {
       if (names.length === 0) throw new UserError('this engine was made with parameters "none": it has nothing to train');
@@ -145,9 +147,13 @@ const engineOf = ({ specification, model, device, held, runners }: EngineParts):
     score: async (requests) => {
       requests.forEach((request, index) => checkScoreRequest(request, index, decoder));
       await adopt();
-      return team.inOrder(requests, (runner, request, _, threadCount) =>
-        runner.score({ ...request, ...(threadCount !== undefined && { threadCount }) }),
+      const scores: Score[] = [];
+      await team.inOrder(
+        requests,
+        (runner, request, _, threadCount) => runner.score({ ...request, ...(threadCount !== undefined && { threadCount }) }),
+        (_, score) => scores.push(score),
       );
+      return scores;
     },
     parameters: async () => parameterSet(await held.parameters(), shapes),
     state: async () => ({

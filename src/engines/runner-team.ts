@@ -9,12 +9,15 @@ import type { Runner } from './runner.ts';
  */
 export interface RunnerTeam {
   adopt(parameters: Arrays): Promise<void>;
-  /** Has each item done by a runner that is free; hands results to `take` in the items' order as soon as all before them are there. */
+  /**
+   * Has each item done by a runner that is free; hands results to `take` in the items' order as soon as all before them are there, and holds
+   * none any longer: they may be gradients, as large as the parameters.
+   */
   inOrder<Item, Result>(
     items: readonly Item[],
     work: (runner: Runner, item: Item, index: number, threadCount: number | undefined) => Promise<Result>,
-    take?: (item: Item, result: Result) => void,
-  ): Promise<Result[]>;
+    take: (item: Item, result: Result) => void,
+  ): Promise<void>;
   sample(requests: readonly SampleRequest[], options: SampleOptions, control: SampleControl): Promise<Sample[]>;
   release(): Promise<void>;
 }
@@ -34,20 +37,21 @@ export const runnerTeam = (runners: readonly Runner[], threadCount: number | und
   const all = runners.length === 1 ? undefined : (threadCount ?? runners.length);
 
   const inOrder: RunnerTeam['inOrder'] = async (items, work, take) => {
-    const results: Awaited<ReturnType<typeof work>>[] = [];
-    const done = new Set<number>();
-    let taken = 0;
+    const untaken = new Map<number, () => void>();
+    let next = 0;
     const queue = items.entries();
     await allOrFirstFailure(
       runners.map(async (runner) => {
         for (const [index, item] of queue) {
-          results[index] = await work(runner, item, index, items.length === 1 ? all : undefined);
-          done.add(index);
-          for (; done.has(taken); taken++) take?.(items[taken] as never, results[taken] as never);
+          const result = await work(runner, item, index, items.length === 1 ? all : undefined);
+          untaken.set(index, () => take(item, result));
+          for (let takeNext = untaken.get(next); takeNext !== undefined; takeNext = untaken.get(next)) {
+            takeNext();
+            untaken.delete(next++);
+          }
         }
       }),
     );
-    return results;
   };
 
   const sample: RunnerTeam['sample'] = async (requests, options, control) => {
