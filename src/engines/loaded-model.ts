@@ -5,11 +5,12 @@ import type { Decoder } from '../models/decoder.ts';
 import { decoderOf } from '../models/families.ts';
 import type { ByteForm } from '../nn/int8-linear.ts';
 import type { Weights } from '../onnx/model.ts';
+import type { CompileOptions } from '../runtime/onnx-program.ts';
 import { int8Layout } from '../weights/int8-weights.ts';
 import { type ModelFolder, openModelFolder, readModelConfiguration } from '../weights/model-folder.ts';
 import { floatLayout, type PreparedLayout, prepareWeights } from '../weights/prepared-weights.ts';
 import type { TensorSource } from '../weights/tensor-source.ts';
-import type { EngineSpecification, ParameterSet, Precision } from './engine.ts';
+import type { EngineSpecification, ParameterSet } from './engine.ts';
 import { initialAdapter, initialWeights } from './initial-parameters.ts';
 import { integerForm } from './integer-form.ts';
 
@@ -30,8 +31,17 @@ export interface FrozenWeights {
   /** Where weights by reference lie. */
   readonly folder?: string;
   /** How the linear layers' bytes are signed; absent: they are float32. */
-  readonly byteForm?: ByteForm;
+  readonly byteForm?: ByteForm | undefined;
 }
+
+/**
+ * What programs with these weights baked in are compiled with. A packed copy per program would multiply the model's memory: programs share the
+ * mapped file instead, unless `prepack`.
+ */
+export const compileOptionsOf = ({ weights, folder }: FrozenWeights, prepack = false): CompileOptions => ({
+  weights,
+  ...(folder !== undefined && { weightsFolder: folder, prepack }),
+});
 
 /** Below this a model's weights are held in memory; above, they lie in a file that every program maps. */
 const smallModelBytes = 64 * 2 ** 20;
@@ -55,10 +65,11 @@ export const loadModel = async (specification: EngineSpecification): Promise<Loa
     const decoder = decoderOf((folder ?? (await readModelConfiguration(specification.modelFolder))).config);
     if (folder !== undefined) checkWeights(decoder, folder.tensors.names, specification.modelFolder);
     const sizeBytes = [...decoder.parameters.values()].reduce((sum, shape) => sum + 4 * elementCount(shape), 0);
-    const byteForm = Object.values(purposes).includes('int8') ? (specification.byteForm ?? (await integerForm())) : undefined;
+    const bytes = Object.values(purposes).includes('int8') ? (specification.byteForm ?? (await integerForm())) : undefined;
+    const forms = { training: precision === 'int8' ? bytes : undefined, inference: inferencePrecision === 'int8' ? bytes : undefined };
     if (folder !== undefined && parameters.kind !== 'all' && sizeBytes >= smallModelBytes) {
-      const prepare = (purpose: Precision): Promise<FrozenWeights> => preparedWeights(decoder, folder.tensors, purpose, byteForm);
-      return { decoder, frozen: await byPurpose(purposes, prepare), ...adapterOf(decoder, parameters) };
+      const frozen = await byPurpose(forms, (form) => preparedWeights(decoder, folder.tensors, form));
+      return { decoder, frozen, ...adapterOf(decoder, parameters) };
     }
     const drawn = (seed: number): ParameterSet => initialWeights(decoder, seed);
     const weights = initialisation.from === 'random' ? drawn(initialisation.seed) : await readAll(decoder, (folder as ModelFolder).tensors);
@@ -67,39 +78,34 @@ export const loadModel = async (specification: EngineSpecification): Promise<Loa
       const redrawn = initialisation.from === 'random' ? drawn : () => weights;
       return { decoder, frozen: { training: nothing, inference: nothing }, trainable: weights, redrawn };
     }
-    const hold = (purpose: Precision): Promise<FrozenWeights> => heldWeights(decoder, weights, purpose, byteForm);
-    return { decoder, frozen: await byPurpose(purposes, hold), ...adapterOf(decoder, parameters) };
+    return { decoder, frozen: await byPurpose(forms, (form) => heldWeights(decoder, weights, form)), ...adapterOf(decoder, parameters) };
   } finally {
     await folder?.tensors.close();
   }
 };
 
-/** One set of weights for both purposes where they want the same precision. */
+/** The form of the linear layers' bytes; undefined: float32. */
+type Form = ByteForm | undefined;
+
+/** One set of weights for both purposes where they want the same form. */
 const byPurpose = async (
-  { training, inference }: Readonly<Record<Purpose, Precision>>,
-  make: (precision: Precision) => Promise<FrozenWeights>,
+  { training, inference }: Readonly<Record<Purpose, Form>>,
+  make: (form: Form) => Promise<FrozenWeights>,
 ): Promise<LoadedModel['frozen']> => {
   const first = await make(training);
   return { training: first, inference: training === inference ? first : await make(inference) };
 };
 
-/** The layout of the tensors that programs of a precision ask for. */
-const layoutOf = (decoder: Decoder, precision: Precision, byteForm: ByteForm | undefined): PreparedLayout => {
-  const names = new Map([...decoder.parameters].map(([name, shape]) => [name, { shape, storage: 'F32' }]));
-  if (precision === 'float32') return floatLayout({ names });
-  if (byteForm === undefined) throw new InternalError('weights in 8 bits without their form');
-  return int8Layout({ names }, decoder.linearGroups, decoder.linearModules, decoder.headName, byteForm);
+/** The layout of the tensors that programs of a form ask for. */
+const layoutOf = ({ parameters, linearGroups, linearModules, headName }: Decoder, form: Form): PreparedLayout => {
+  const names = new Map([...parameters].map(([name, shape]) => [name, { shape, storage: 'F32' }]));
+  return form === undefined ? floatLayout({ names }) : int8Layout({ names }, linearGroups, linearModules, headName, form);
 };
 
 /** Weights in the file of the cache, by reference. */
-const preparedWeights = async (
-  decoder: Decoder,
-  tensors: TensorSource,
-  precision: Precision,
-  byteForm: ByteForm | undefined,
-): Promise<FrozenWeights> => {
-  const layout = layoutOf(decoder, precision, byteForm);
-  const prepared = await prepareWeights(tensors, precision === 'float32' ? {} : { layout });
+const preparedWeights = async (decoder: Decoder, tensors: TensorSource, form: Form): Promise<FrozenWeights> => {
+  const layout = layoutOf(decoder, form);
+  const prepared = await prepareWeights(tensors, form === undefined ? {} : { layout });
   const places = layout.parts.flatMap((part) =>
     part.tensors.map(({ name }) => {
       const place = prepared.tensors.get(name);
@@ -107,23 +113,22 @@ const preparedWeights = async (
       return [name, { location: basename(prepared.file), offset: place.offset, byteLength: place.byteLength }] as const;
     }),
   );
-  return { weights: new Map(places), folder: dirname(prepared.file), ...(precision === 'int8' && byteForm && { byteForm }) };
+  return { weights: new Map(places), folder: dirname(prepared.file), byteForm: form };
 };
 
 /** Weights in memory. */
-const heldWeights = async (
-  decoder: Decoder,
-  weights: ParameterSet,
-  precision: Precision,
-  byteForm: ByteForm | undefined,
-): Promise<FrozenWeights> => {
-  const read = async (name: string): Promise<Float32Array<ArrayBuffer>> => Float32Array.from(weights[name]?.data ?? []);
+const heldWeights = async (decoder: Decoder, weights: ParameterSet, form: Form): Promise<FrozenWeights> => {
+  const read = async (name: string): Promise<Float32Array> => {
+    const weight = weights[name];
+    if (weight === undefined) throw new InternalError(`the weights in memory hold no "${name}"`);
+    return weight.data;
+  };
   const held: [string, HostTensor][] = [];
-  for (const part of layoutOf(decoder, precision, byteForm).parts) {
+  for (const part of layoutOf(decoder, form).parts) {
     const made = await part.make(read);
     part.tensors.forEach(({ name, ...type }, index) => held.push([name, { ...type, data: made[index] as HostTensor['data'] }]));
   }
-  return { weights: new Map(held), ...(precision === 'int8' && byteForm && { byteForm }) };
+  return { weights: new Map(held), byteForm: form };
 };
 
 const readAll = async (decoder: Decoder, tensors: TensorSource): Promise<ParameterSet> => {

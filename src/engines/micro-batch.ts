@@ -63,33 +63,35 @@ const rowsAlone = (rows: readonly TokenRow[]): MicroBatch[] =>
 /** Positions of a row's tokens that have a weight; each is predicted by the position before it. */
 export const lossPositions = (row: TokenRow): number[] => row.weights.flatMap((weight, position) => (weight === 0 ? [] : [position]));
 
-/** A micro-batch as the tensors that the step programs take, and which row each loss token belongs to. */
-export const packed = (rows: readonly TokenRow[], { batch, sequence, lossCount }: MicroBatchShape, vocabularySize: number) => {
+/** A micro-batch as the tensors that the step programs take; its loss tokens follow each other, row by row. */
+export const packed = (
+  rows: readonly TokenRow[],
+  { batch, sequence, lossCount }: MicroBatchShape,
+  vocabularySize: number,
+): Record<string, HostTensor> => {
   const tokens = new Int32Array(batch * sequence);
   const sources = new Int32Array(lossCount);
   const targets = new Int32Array(lossCount);
   const weights = new Float32Array(lossCount);
-  const rowOfToken: number[] = [];
   const withTeacher = rows.some((row) => row.teacherLogits !== undefined);
   const teacherLogits = withTeacher ? new Float32Array(lossCount * vocabularySize) : undefined;
+  let place = 0;
   rows.forEach((row, rowIndex) => {
     tokens.set(row.tokens, rowIndex * sequence);
-    if (row.teacherLogits !== undefined) teacherLogits?.set(row.teacherLogits, rowOfToken.length * vocabularySize);
+    if (row.teacherLogits !== undefined) teacherLogits?.set(row.teacherLogits, place * vocabularySize);
     for (const position of lossPositions(row)) {
-      const place = rowOfToken.length;
       // The causal shift, here and nowhere else: the hidden value before a token predicts it.
       sources[place] = rowIndex * sequence + position - 1;
       targets[place] = row.tokens[position] as number;
       weights[place] = row.weights[position] as number;
-      rowOfToken.push(rowIndex);
+      place++;
     }
   });
-  const inputs: Record<string, HostTensor> = {
+  return {
     tokens: { dataType: 'int32', shape: [batch, sequence], data: tokens },
     sources: { dataType: 'int32', shape: [lossCount], data: sources },
     targets: { dataType: 'int32', shape: [lossCount], data: targets },
     weights: { dataType: 'float32', shape: [lossCount], data: weights },
     ...(teacherLogits && { teacherLogits: { dataType: 'float32', shape: [lossCount, vocabularySize], data: teacherLogits } }),
   };
-  return { inputs, rowOfToken };
 };

@@ -14,7 +14,7 @@ import type { DeviceState } from './device-state.ts';
 import { dropoutMask } from './dropout.ts';
 import type { EngineSpecification, LossSpecification, Score, ScoreRequest, TokenRow } from './engine.ts';
 import { hostCache } from './key-value-cache.ts';
-import { hostParameter, type LoadedModel, type Purpose } from './loaded-model.ts';
+import { compileOptionsOf, hostParameter, type LoadedModel, type Purpose } from './loaded-model.ts';
 import { type MicroBatchShape, packed } from './micro-batch.ts';
 import { programCache } from './program-cache.ts';
 import type { DropoutStream, LossOutcome, LossTask, OwnThreads, Runner } from './runner.ts';
@@ -29,7 +29,9 @@ const programMemoryShare = 1 / 10;
 
 /** What holds parameters on a device: runners of such do not adopt any. */
 export type OnDevice = Pick<DeviceState, 'compile' | 'openCache'>;
+
 interface Compilation {
+  /** Absent: inference. */
   readonly purpose?: Purpose;
   readonly prepack?: boolean;
   readonly threadCount?: number | undefined;
@@ -48,27 +50,20 @@ export const onnxRunner = (specification: EngineSpecification, model: LoadedMode
   const programs = programCache(totalmem() * programMemoryShare);
   let parameterInputs: Readonly<Record<string, HostTensor>> = {};
 
-  const graphModel = (purpose: Purpose): GraphModel => {
-    const { byteForm } = model.frozen[purpose];
-    return { decoder, lora, ...(byteForm && { byteForm }) };
-  };
   const compile = (
     key: string,
     trace: (model: GraphModel) => Graph,
     { purpose = 'inference', prepack = false, threadCount = specification.threadCount }: Compilation = {},
   ): Promise<Program> =>
     programs.get(`${purpose} ${key} ${threadCount ?? ''}`, () => {
-      const { weights, folder } = model.frozen[purpose];
-      const graph = trace(graphModel(purpose));
+      const frozen = model.frozen[purpose];
+      const graph = trace({ decoder, lora, byteForm: frozen.byteForm });
       return {
-        sizeBytes: peakBytes(graph) + (prepack ? sizeBytesOf(weights) : 0),
+        sizeBytes: peakBytes(graph) + (prepack ? sizeBytesOf(frozen.weights) : 0),
         compile: () =>
           compileGraph(graph, {
             device: specification.device,
-            weights,
-            // A packed copy per program would multiply the model's memory: programs share the mapped file instead, but for the one that
-            // decodes, whose few rows would have every matrix packed anew at every token.
-            ...(folder !== undefined && { weightsFolder: folder, prepack }),
+            ...compileOptionsOf(frozen, prepack),
             ...(threadCount !== undefined && { threadCount }),
           }),
       };
@@ -97,7 +92,7 @@ export const onnxRunner = (specification: EngineSpecification, model: LoadedMode
     const program = await lossProgram(shape, loss, training !== undefined, threadCount);
     const outputs = await program.run({
       ...parameterInputs,
-      ...packed(rows, shape, decoder.vocabularySize).inputs,
+      ...packed(rows, shape, decoder.vocabularySize),
       ...(training && dropoutInputs(shape, training.dropout)),
     });
     const columns = Object.entries(outputs).filter(([name]) => name === 'total' || name.startsWith(termName('')));
@@ -127,6 +122,7 @@ export const onnxRunner = (specification: EngineSpecification, model: LoadedMode
               threadCount,
             }),
           decode: (batch, capacity) =>
+            // Its few rows would have every matrix packed anew at every token.
             compile(`decode ${batch} ${capacity}`, (graphed) => decodeGraph(graphed, batch, capacity), { prepack: true, threadCount }),
           cache: async (batch, capacity) =>
             onDevice === undefined ? hostCache(decoder, batch, capacity) : onDevice.openCache(decoder, batch, capacity),
@@ -146,7 +142,7 @@ export const onnxRunner = (specification: EngineSpecification, model: LoadedMode
       const row: TokenRow = { tokens, weights: tokens.map((_, index) => (index === 0 ? 0 : 1)) };
       const shape = { batch: 1, sequence, lossCount: sequence };
       const program = await lossProgram(shape, { name: 'cross-entropy' }, false, threadCount);
-      const { total } = await program.run({ ...parameterInputs, ...packed([row], shape, decoder.vocabularySize).inputs });
+      const { total } = await program.run({ ...parameterInputs, ...packed([row], shape, decoder.vocabularySize) });
       for (let index = 1; index < tokens.length; index++) logProbabilities[index] = -Number(total?.data[index - 1]);
     }
     if (logitPositions === undefined && taps === undefined) return { logProbabilities };

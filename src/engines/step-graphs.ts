@@ -17,7 +17,7 @@ export interface GraphModel {
   readonly decoder: Decoder;
   readonly lora: LoraSpecification | undefined;
   /** How the linear layers' bytes are signed; absent: they are float32. */
-  readonly byteForm?: ByteForm;
+  readonly byteForm?: ByteForm | undefined;
 }
 
 /** A scope whose parameters are inputs of the program, each once. */

@@ -4,13 +4,13 @@ import { elementCount } from '../graph/tensor-type.ts';
 import type { Value } from '../graph/value.ts';
 import { type NodeRecord, profiled } from '../runtime/profile.ts';
 import type { EngineSpecification, LossSpecification, TokenRow } from './engine.ts';
-import { hostParameter, loadModel } from './loaded-model.ts';
-import { microBatches, packed, tokenBudgetOf } from './micro-batch.ts';
+import { compileOptionsOf, hostParameter, loadModel } from './loaded-model.ts';
+import { type MicroBatch, type MicroBatchShape, microBatches, packed, tokenBudgetOf } from './micro-batch.ts';
 import { lossGraph } from './step-graphs.ts';
 
 /** Where the time of one micro-batch's forward and backward pass goes, on one thread. */
 export interface StepProfile {
-  readonly shape: { readonly batch: number; readonly sequence: number; readonly lossCount: number };
+  readonly shape: MicroBatchShape;
   readonly tokenCount: number;
   readonly durationMs: number;
   /** Longest first. */
@@ -40,23 +40,22 @@ export const profileStep = async (
 ): Promise<StepProfile> => {
   const model = await loadModel(specification);
   const { decoder } = model;
-  const tokensOf = ({ shape }: { readonly shape: { readonly batch: number; readonly sequence: number } }) => shape.batch * shape.sequence;
+  const tokensOf = ({ shape }: MicroBatch) => shape.batch * shape.sequence;
   const [largest] = microBatches(rows, tokenBudgetOf(decoder)).sort((a, b) => tokensOf(b) - tokensOf(a));
   if (largest === undefined) throw new UserError('There are no rows to profile: the data is empty, or every row was left out.');
-  const { weights, folder, byteForm } = model.frozen.training;
+  const frozen = model.frozen.training;
   const lora = specification.parameters.kind === 'lora' ? specification.parameters : undefined;
   const graph = lossGraph(
-    { decoder, lora: lora && { ...lora, dropout: 0 }, shape: largest.shape, ...(byteForm && { byteForm }) },
+    { decoder, lora: lora && { ...lora, dropout: 0 }, shape: largest.shape, byteForm: frozen.byteForm },
     loss,
     Object.keys(model.trainable),
   );
   const chosen = largest.rowIndices.map((index) => rows[index] as TokenRow);
   const inputs = {
     ...Object.fromEntries(Object.entries(model.trainable).map(([name, parameter]) => [name, hostParameter(parameter)])),
-    ...packed(chosen, largest.shape, decoder.vocabularySize).inputs,
+    ...packed(chosen, largest.shape, decoder.vocabularySize),
   };
-  const options = { weights, threadCount: 1, ...(folder !== undefined && { weightsFolder: folder, prepack: false }) };
-  const records = await profiled(graph, options, async (program) => {
+  const records = await profiled(graph, { ...compileOptionsOf(frozen), threadCount: 1 }, async (program) => {
     for (let run = 0; run <= measuredRuns; run++) await program.run(inputs);
   });
   const perRun = records.length / (measuredRuns + 1);

@@ -1,6 +1,6 @@
 import { InternalError, UserError } from '../base/errors.ts';
 import { lengthBucket } from '../engines/buckets.ts';
-import { type LoadedModel, loadModel } from '../engines/loaded-model.ts';
+import { compileOptionsOf, type LoadedModel, loadModel } from '../engines/loaded-model.ts';
 import { type ProgramCache, programCache } from '../engines/program-cache.ts';
 import { peakBytes } from '../graph/peak-bytes.ts';
 import type { HostTensor } from '../graph/tensor-type.ts';
@@ -112,9 +112,8 @@ const measureGroup = async (
       sizeBytes: peakBytes(graph),
       compile: () =>
         compileProgram(graph, {
-          weights: model.frozen.inference.weights,
+          ...compileOptionsOf(model.frozen.inference),
           threadCount: specification.threadCount,
-          ...(model.frozen.inference.folder !== undefined && { weightsFolder: model.frozen.inference.folder, prepack: false }),
         }),
     };
   });

@@ -25,7 +25,7 @@ export interface PreparedLayout {
 export interface PreparedPart {
   readonly tensors: readonly (TensorType & { readonly name: string })[];
   /** The data of `tensors`, in their order. */
-  make(read: (name: string) => Promise<Float32Array<ArrayBuffer>>): Promise<readonly HostData[]>;
+  make(read: (name: string) => Promise<Float32Array>): Promise<readonly HostData[]>;
 }
 
 /** All tensors of a model in one file, as ONNX Runtime maps external data. */
