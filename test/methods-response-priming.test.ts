@@ -18,6 +18,7 @@ import { openLocalModel } from '../src/methods/local-model.ts';
 import { questionsOf } from '../src/methods/questions.ts';
 import { readConfig, run, surroundingsOf } from '../src/methods/stages.ts';
 import { readResponses } from '../src/responses/response-store.ts';
+import { hashOf } from '../src/run-folder/compare-configs.ts';
 import { openRun } from '../src/run-folder/run-folder.ts';
 import { checkFiles } from '../src/run-folder/stage.ts';
 import { loadModelText } from '../src/text/model-text.ts';
@@ -225,6 +226,23 @@ describe('a run with a local teacher', () => {
       if (name !== 'report') assert.deepEqual(after_.stages[name], stage, name);
     }
     assert.deepEqual(await checkFiles(await openRun(folder)), []);
+  });
+
+  it('goes on where it was begun before answers could be drawn in 8 bits, and not in 8 bits', async () => {
+    const copy = join(root, 'runs', 'earlier');
+    await cp(folder, copy, { recursive: true });
+    const { paths, update } = await openRun(copy);
+    const { engine, ...rest } = JSON.parse(await readFile(paths.resolvedConfig, 'utf8'));
+    const { inferencePrecision, ...earlier } = engine;
+    assert.equal(inferencePrecision, 'float32');
+    const resolved = { ...rest, engine: earlier };
+    await writeFile(paths.resolvedConfig, JSON.stringify(resolved));
+    await update((manifest) => ({ ...manifest, configHash: hashOf(resolved) }));
+    await refuses(
+      run(config, { ...options('earlier'), set: ['engine.inferencePrecision=int8'] }),
+      /holds a run of another config:\n {2}engine\.inferencePrecision: absent in the run, "int8" now/,
+    );
+    assert.deepEqual(numbersOf((await run(config, options('earlier'))).summary), numbersOf(summary));
   });
 
   it('is not mixed with another config', async () => {

@@ -34,7 +34,11 @@ export const runBeginning = (
   resolvedConfig,
   ...(configFolder !== undefined && { configFolder }),
   // A budget that was reached is raised, a limit lowered, a folder moved, a row beside the arms added: no answer depends on them.
-  mayAppear: ['curation', 'collection.keep', 'collection.verify'],
+  // Settings that earlier runs could not name. Those computed as the default says, so that another value is another run.
+  mayAppear: [
+    ...['curation', 'collection.keep', 'collection.verify'],
+    ...(config.engine.inferencePrecision === 'float32' ? ['engine.inferencePrecision'] : []),
+  ],
   mayChange: [
     'output',
     ...['budget', 'limits', 'prices', 'batch', 'retryFailed', 'verify.prices'].map((name) => `collection.${name}`),
