@@ -93,7 +93,7 @@ const verify = async (
     return ({ requestKey }) => verified.get(requestKey) ?? { isRight: false, score: 0 };
   }
   const exampleOf = new Map(options.examples.map((example) => [example.id, example]));
-  const own = options.verifier ?? verifyByTask('strict');
+  const own = options.verifier ?? byTask;
   const verified = new Map<string, Verification>();
   for (const answer of answers) {
     const example = exampleOf.get(answer.exampleId);
