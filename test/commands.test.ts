@@ -69,7 +69,16 @@ describe('train', () => {
   });
 
   it('tells with --profile where the time goes, by op and by layer, and writes nothing', () => {
-    const text = succeed(['train', 'train.yaml', '--profile', '--output', 'profiled']);
+    // Also where a row is left out, which a training would write down.
+    write('measured.jsonl', [
+      {
+        messages: [
+          { role: 'user', content: 'Say red' },
+          { role: 'assistant', content: 'red' },
+        ],
+      },
+    ]);
+    const text = succeed(['train', 'train.yaml', '--set', 'data.development=measured.jsonl', '--profile', '--output', 'profiled']);
     assert.match(text, /^One micro-batch, forward and back, on one thread: 4 × 64 tokens/);
     assert.match(text, /\nop +ms +share +runs +GFLOP\/s\n(?:.*\n)*Gemm +[\d.]+ +[\d.]+ % +\d+ +\d+\n/);
     assert.match(text, /\nlayer 1, back +[\d.]+ +[\d.]+ %/);

@@ -11,6 +11,7 @@ import { curateQuestions } from '../src/methods/curate-questions.ts';
 import { forgetInRun } from '../src/methods/forget.ts';
 import { questionsOf } from '../src/methods/questions.ts';
 import { collect } from '../src/methods/stages.ts';
+import { trainingLinesOf } from '../src/methods/training-data.ts';
 import type { CurationAction } from '../src/responses/curation-config.ts';
 import { readResponses } from '../src/responses/response-store.ts';
 import { hashOf } from '../src/run-folder/compare-configs.ts';
@@ -217,7 +218,8 @@ describe('retort train', () => {
       const said: string[] = [];
       const output = join(root, `trained-${name}`);
       const data = { train: 'train.jsonl', ...names, [name]: join(root, `${name}.jsonl`) };
-      const left = await curatedLines(parsed, { data, curation, output }, { say: (line) => said.push(line) });
+      const lines = { train: parsed, development: await trainingLinesOf('development', { data }, {}) };
+      const left = await curatedLines(lines, { data, curation, output }, { say: (line) => said.push(line) });
       assert.deepEqual(
         left.map(({ where }) => where),
         ['train.jsonl:1'],
@@ -233,7 +235,7 @@ describe('retort train', () => {
     }
     await assert.rejects(
       curatedLines(
-        parsed.slice(1, 2),
+        { train: parsed.slice(1, 2), development: [] },
         { data: { train: '', ...names, evaluation: join(root, 'evaluation.jsonl') }, curation, output: root },
         {},
       ),

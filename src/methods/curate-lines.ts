@@ -6,26 +6,39 @@ import { readRows } from '../data/read-rows.ts';
 import { curate } from '../responses/curate.ts';
 import type { EvaluationText, TrainingText } from '../responses/decontaminate.ts';
 import { parseTrainingLine, type TrainingLine, trainingRowValue } from '../text/training-lines.ts';
-import { recordCuration } from './curation-files.ts';
+import { type CurationRecord, recordCuration } from './curation-files.ts';
 import type { Surroundings } from './surroundings.ts';
-import { trainingLinesOf } from './training-data.ts';
+
+/** The lines of a training, and those of its development data. */
+export interface DataLines {
+  readonly train: readonly TrainingLine[];
+  readonly development: readonly TrainingLine[];
+}
 
 /** The lines to train on, without those that `config.curation` leaves out; what was found is in the output folder, and told. */
 export const curatedLines = async (
-  lines: readonly TrainingLine[],
+  lines: DataLines,
   config: Pick<TrainConfig, 'data' | 'curation' | 'output'>,
   surroundings: Pick<Surroundings, 'say'> & DataAccess,
 ): Promise<readonly TrainingLine[]> => {
-  const { curation: settings, output } = config;
-  const { say } = surroundings;
-  const development = (await trainingLinesOf('development', config, surroundings)).map(textsOf);
-  const asked = await readEvaluation(config.data, surroundings);
-  const evaluation = [...development.map(({ id, question }) => ({ id, question })), ...asked];
-  const rows = lines.map(textsOf);
+  const { kept, ...found } = await curationOf(lines, config, surroundings);
+  const record = { ...found, settings: config.curation, what: 'training rows', folder: join(config.output, 'curation') };
+  const { notes } = await recordCuration(record);
+  for (const note of notes) surroundings.say?.(note);
+  return kept;
+};
+
+/** What `curatedLines` finds, without writing it down or refusing. */
+export const curationOf = async (
+  { train, development }: DataLines,
+  { data, curation: settings }: Pick<TrainConfig, 'data' | 'curation'>,
+  access: DataAccess,
+): Promise<Pick<CurationRecord, 'curation' | 'rows'> & { readonly kept: readonly TrainingLine[] }> => {
+  const asked = await readEvaluation(data, access);
+  const evaluation = [...development.map(textsOf).map(({ id, question }) => ({ id, question })), ...asked];
+  const rows = train.map(textsOf);
   const curation = curate(rows, evaluation, settings);
-  const { notes } = await recordCuration({ curation, settings, rows, what: 'training rows', folder: join(output, 'curation') });
-  for (const note of notes) say?.(note);
-  return lines.filter((_, index) => !curation.dropped.has(rows[index]?.id ?? ''));
+  return { curation, rows, kept: train.filter((_, index) => !curation.dropped.has(rows[index]?.id ?? '')) };
 };
 
 /** File and line, without the folder. */

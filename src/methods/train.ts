@@ -6,12 +6,13 @@ import { UserError } from '../base/errors.ts';
 import { lockFolder } from '../base/folder-lock.ts';
 import { writeJsonAtomic } from '../base/folders.ts';
 import type { TrainConfig } from '../config/train-config.ts';
+import type { DataAccess } from '../data/open-data.ts';
 import { profileStep, type StepProfile } from '../engines/step-profile.ts';
 import { hashOf } from '../run-folder/compare-configs.ts';
 import { loadModelText, type ModelText } from '../text/model-text.ts';
 import { rowOfLine, type TrainingLine } from '../text/training-lines.ts';
 import { type TrainingRows, trainingRows } from '../text/training-rows.ts';
-import { curatedLines } from './curate-lines.ts';
+import { curatedLines, curationOf, type DataLines } from './curate-lines.ts';
 import { type FineTuneResult, fineTune, removeCheckpoints } from './fine-tune.ts';
 import { openStudent, studentSpecification, templateRecord, writeStudent } from './student.ts';
 import type { Surroundings } from './surroundings.ts';
@@ -39,10 +40,10 @@ export const train = async (config: TrainConfig, surroundings: Surroundings): Pr
     const modelPath = await surroundings.resolveModel(config.student.model);
     const student = await openStudent({ config: config.student, engine: config.engine, modelPath, seed });
     try {
-      const lines = await curatedLines(await trainingLinesOf('train', config, surroundings, data.limit), config, surroundings);
-      const rows = rowsOf(data.train, lines, config, student.text);
-      const developmentLines = await trainingLinesOf('development', config, surroundings, data.limit);
-      const developmentRows = data.development === undefined ? undefined : rowsOf(data.development, developmentLines, config, student.text);
+      const lines = await readLines(config, surroundings);
+      const rows = rowsOf(data.train, await curatedLines(lines, config, surroundings), config, student.text);
+      const measured = lines.development.slice(0, data.limit);
+      const developmentRows = data.development === undefined ? undefined : rowsOf(data.development, measured, config, student.text);
       const key = hashOf({
         base: student.baseHash,
         student: { ...config.student, model: student.baseHash },
@@ -98,8 +99,8 @@ export const profileTraining = async (config: TrainConfig, surroundings: Surroun
   if (config.engine.device !== 'cpu')
     throw new UserError(`Profiles are taken on the processor: device ${config.engine.device} has none yet.`);
   const modelPath = await surroundings.resolveModel(config.student.model);
-  const lines = await curatedLines(await trainingLinesOf('train', config, surroundings, data.limit), config, surroundings);
-  const { rows } = rowsOf(data.train, lines, config, await loadModelText(modelPath));
+  const { kept } = await curationOf(await readLines(config, surroundings), config, surroundings);
+  const { rows } = rowsOf(data.train, kept, config, await loadModelText(modelPath));
   const specification = studentSpecification({ config: config.student, engine: config.engine, modelPath, seed });
   return profileStep(
     specification,
@@ -109,6 +110,12 @@ export const profileTraining = async (config: TrainConfig, surroundings: Surroun
 };
 
 const reportName = 'training.json';
+
+/** All development lines, since none of them may be trained on; `data.limit` is for what is computed. */
+const readLines = async (config: TrainConfig, access: DataAccess): Promise<DataLines> => ({
+  train: await trainingLinesOf('train', config, access, config.data.limit),
+  development: await trainingLinesOf('development', config, access),
+});
 
 const contentOf = ({ rows }: TrainingRows<unknown>) => rows.map(({ row }) => [[...row.tokens], [...row.weights]]);
 
