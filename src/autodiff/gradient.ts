@@ -7,7 +7,8 @@ import { add } from '../ops/elementwise.ts';
 
 /**
  * Reverse-mode differentiation, graph to graph: the derivative of a scalar with respect to each of `parameters`, as values of a longer
- * graph that shares the forward part. Nothing is computed here. A parameter that the loss does not depend on gets zeros.
+ * graph that shares the forward part. Nothing is computed here. A parameter that the loss does not depend on gets zeros. Parameters are independent
+ * of each other: nothing flows through one of them to what it was made of.
  *
  * @param loss a float32 scalar
  * @param seed the loss's own cotangent, where it is not 1 (a chain across programs); its shape is the loss's, which need then not be scalar
@@ -16,8 +17,8 @@ export const gradient = (loss: Value, parameters: readonly Value[], seed?: Value
   if (seed === undefined && elementCount(loss.type.shape) !== 1) {
     throw new InternalError(`the gradient of ${describeType(loss.type)}, which is no scalar, wants a seed`);
   }
-  const nodes = nodesBefore([loss]);
   const wanted = new Set(parameters);
+  const nodes = nodesBefore([loss], wanted);
   const dependent = dependentNodes(nodes, wanted);
   const isActive = (value: Value | undefined): boolean =>
     value !== undefined && (wanted.has(value) || (value.origin.kind === 'node' && dependent.has(value.origin.node)));

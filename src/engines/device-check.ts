@@ -63,9 +63,12 @@ const stepPrograms = (bundled: boolean): Record<string, Graph> => {
   const prompt = { decoder, lora, shape: { ...shape, batch: 1, lossCount: 1 } };
   const loss = { name: 'cross-entropy' } as const;
   const held = (graph: Graph, shapes: ParameterShapes): Graph => (bundled ? inBundles(graph, bundlesOf(shapes)) : graph);
-  const whole = lossGraph({ decoder, lora: undefined, shape }, loss, [...decoder.parameters.keys()]);
+  const whole = lossGraph({ decoder, lora: undefined, shape }, loss, { trainable: [...decoder.parameters.keys()], activations: 'kept' });
   return {
-    'training step, adapter': held(lossGraph({ decoder, lora, shape }, loss, [...adapter.keys()]), adapter),
+    'training step, adapter': held(
+      lossGraph({ decoder, lora, shape }, loss, { trainable: [...adapter.keys()], activations: 'kept' }),
+      adapter,
+    ),
     'training step, whole model': held(whole, decoder.parameters),
     'reading a prompt': held(prefillGraph(prompt), adapter),
     'decoding a token': held(decodeGraph({ decoder, lora }, 2, 64), adapter),

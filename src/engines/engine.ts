@@ -45,6 +45,8 @@ export interface EngineSpecification {
   readonly precision: Precision;
   /** What they are held in otherwise: drawing answers, scoring, losses without gradients. Absent: float32. */
   readonly inferencePrecision?: Precision;
+  /** What a training step keeps of its way forward. Absent: `kept`. */
+  readonly activations?: Activations;
   /** How 8-bit weights are signed; absent: as this machine multiplies exactly, which is found out. */
   readonly byteForm?: 'int8' | 'uint8';
   /** What this machine does not have is told when the engine is made, with how to get it. */
@@ -62,6 +64,12 @@ export interface EngineSpecification {
  * Adapters, norms, attention, the head, loss and optimiser are float32 always.
  */
 export type Precision = 'float32' | 'int8';
+
+/**
+ * kept: all that the way back needs. recomputed: what goes into each layer, which is computed once more on the way back: a fraction of the memory, for
+ * up to half as much time again (gradient checkpointing, Chen et al. 2016). The gradients are the same.
+ */
+export type Activations = 'kept' | 'recomputed';
 
 /** Weights from the folder, or drawn anew for the folder's config.json. */
 export type Initialisation = { readonly from: 'folder' } | { readonly from: 'random'; readonly seed: number };

@@ -46,6 +46,7 @@ export const onnxRunner = (specification: EngineSpecification, model: LoadedMode
   const { decoder } = model;
   const lora = specification.parameters.kind === 'lora' ? specification.parameters : undefined;
   const names = Object.keys(model.trainable);
+  const { activations = 'kept' } = specification;
   const shapes = new Map(Object.entries(model.trainable).map(([name, { shape }]) => [name, shape]));
   const programs = programCache(totalmem() * programMemoryShare);
   let parameterInputs: Readonly<Record<string, HostTensor>> = {};
@@ -70,10 +71,11 @@ export const onnxRunner = (specification: EngineSpecification, model: LoadedMode
     });
 
   const lossProgram = (shape: MicroBatchShape, loss: LossSpecification, training: boolean, threadCount?: number) =>
-    compile(JSON.stringify(['loss', shape, loss]), (graphed) => lossGraph({ ...graphed, shape }, loss, training ? names : []), {
-      purpose: training ? 'training' : 'inference',
-      threadCount,
-    });
+    compile(
+      JSON.stringify(['loss', shape, loss]),
+      (graphed) => lossGraph({ ...graphed, shape }, loss, training ? { trainable: names, activations } : undefined),
+      { purpose: training ? 'training' : 'inference', threadCount },
+    );
 
   const dropoutInputs = ({ batch, sequence }: MicroBatchShape, { seed, step, run }: DropoutStream): Record<string, HostTensor> => {
     if (lora === undefined || lora.dropout === 0) return {};

@@ -1,14 +1,16 @@
 import { gradient } from '../autodiff/gradient.ts';
+import { recomputed } from '../autodiff/recomputed.ts';
 import { type Graph, graphOf } from '../graph/graph.ts';
 import { float32, int32, type Shape, type TensorType } from '../graph/tensor-type.ts';
 import { input, type Value } from '../graph/value.ts';
-import type { Decoder, KeyValue } from '../models/decoder.ts';
-import { type ByteForm, int8Likelihood, int8Products } from '../nn/int8-linear.ts';
+import type { Decoder, ForwardOptions, KeyValue } from '../models/decoder.ts';
+import { floatHead, inSlices } from '../nn/frozen-head.ts';
+import { type ByteForm, int8Head, int8Products } from '../nn/int8-linear.ts';
 import type { AdapterScope, Scope } from '../nn/scope.ts';
 import { gather } from '../ops/indexing.ts';
 import { logSoftmax } from '../ops/normalisation.ts';
 import { reduceSum } from '../ops/reduce.ts';
-import type { LoraSpecification, LossSpecification } from './engine.ts';
+import type { Activations, LoraSpecification, LossSpecification } from './engine.ts';
 import { lossValues, needsTeacherLogits } from './losses.ts';
 import type { MicroBatchShape } from './micro-batch.ts';
 
@@ -39,7 +41,7 @@ const inputScope = ({ lora, byteForm }: GraphModel, training: boolean): Scope & 
     inputs,
     parameter,
     ...(byteForm && { frozen: int8Products(byteForm, once) }),
-    ...(byteForm && training && { frozenLikelihood: int8Likelihood(byteForm, once) }),
+    ...(training && lora && { frozenLikelihood: inSlices(byteForm ? int8Head(byteForm, once) : floatHead(parameter)) }),
     ...(adapter && { adapter }),
   };
 };
@@ -52,20 +54,30 @@ export interface StepOptions extends GraphModel {
   readonly shape: MicroBatchShape;
 }
 
-const lossInputs = ({ decoder, shape }: StepOptions, scope: Scope, tap?: (name: string, value: Value) => void) => {
+const lossInputs = ({ decoder, shape }: StepOptions, scope: Scope, options?: ForwardOptions) => {
   const tokens = input('tokens', int32(shape.batch, shape.sequence));
   const sources = input('sources', int32(shape.lossCount));
-  const { hidden, keyValues } = decoder.forward(scope, tokens, tap && { tap });
+  const { hidden, keyValues } = decoder.forward(scope, tokens, options);
   // Only rows that something is predicted from reach the head: its matrix is the model's largest.
   const predicting = gather(hidden, sources, 0);
   return { predicting, logits: decoder.logits(scope, predicting), keyValues }; // [loss tokens, width], [loss tokens, vocabulary]
 };
 
-/** The loss of a micro-batch by token and term, and, where `trainable` names parameters, the summed loss's gradients. */
-export const lossGraph = (options: StepOptions, loss: LossSpecification, trainable: readonly string[]): Graph => {
-  const scope = inputScope(options, trainable.length > 0);
+/** What is trained, and how its gradients are made. */
+export interface Differentiation {
+  readonly trainable: readonly string[];
+  readonly activations: Activations;
+}
+
+/** The loss of a micro-batch by token and term, and, where something is trained, the summed loss's gradients. */
+export const lossGraph = (options: StepOptions, loss: LossSpecification, training?: Differentiation): Graph => {
+  const { trainable = [], activations } = training ?? {};
+  const scope = inputScope(options, training !== undefined);
   const { lossCount } = options.shape;
-  const { predicting, logits } = lossInputs(options, scope);
+  const trained = new Set(trainable);
+  const { predicting, logits } = lossInputs(options, scope, {
+    ...(activations === 'recomputed' && { throughLayer: (layer, hidden) => recomputed(layer, hidden, trained) }),
+  });
   const targets = input('targets', int32(lossCount));
   // Values that the loss does not use are no part of the graph: without a teacher, the head may be one that never puts out logits.
   const against = needsTeacherLogits(loss)
@@ -87,8 +99,10 @@ export const lossGraph = (options: StepOptions, loss: LossSpecification, trainab
 /** Logits at chosen positions, and inner values by name. */
 export const logitsGraph = (options: StepOptions, taps: readonly string[]): Graph => {
   const outputs: Record<string, Value> = {};
-  const { logits } = lossInputs(options, inputScope(options, false), (name, value) => {
-    if (taps.includes(name)) outputs[name] = value;
+  const { logits } = lossInputs(options, inputScope(options, false), {
+    tap: (name, value) => {
+      if (taps.includes(name)) outputs[name] = value;
+    },
   });
   return graphOf({ logits, ...outputs });
 };

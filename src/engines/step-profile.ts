@@ -45,11 +45,10 @@ export const profileStep = async (
   if (largest === undefined) throw new UserError('There are no rows to profile: the data is empty, or every row was left out.');
   const frozen = model.frozen.training;
   const lora = specification.parameters.kind === 'lora' ? specification.parameters : undefined;
-  const graph = lossGraph(
-    { decoder, lora: lora && { ...lora, dropout: 0 }, shape: largest.shape, byteForm: frozen.byteForm },
-    loss,
-    Object.keys(model.trainable),
-  );
+  const graph = lossGraph({ decoder, lora: lora && { ...lora, dropout: 0 }, shape: largest.shape, byteForm: frozen.byteForm }, loss, {
+    trainable: Object.keys(model.trainable),
+    activations: specification.activations ?? 'kept',
+  });
   const chosen = largest.rowIndices.map((index) => rows[index] as TokenRow);
   const inputs = {
     ...Object.fromEntries(Object.entries(model.trainable).map(([name, parameter]) => [name, hostParameter(parameter)])),

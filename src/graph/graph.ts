@@ -26,13 +26,16 @@ export const graphOf = (outputs: Readonly<Record<string, Value>>): Graph => {
   return { inputs, outputs: new Map(Object.entries(outputs)), nodes };
 };
 
-/** The nodes that the values need, in an order in which they can run. Without recursion: graphs are thousands of nodes deep. */
-export const nodesBefore = (values: readonly Value[]): Node[] => {
+/**
+ * The nodes that the values need, in an order in which they can run; what stands before a value of `known` is not looked at. Without recursion:
+ * graphs are thousands of nodes deep.
+ */
+export const nodesBefore = (values: readonly Value[], known: ReadonlySet<Value> = new Set()): Node[] => {
   const order: Node[] = [];
   const state = new Map<Node, 'open' | 'done'>();
   const stack: Node[] = [];
   const push = (value: Value | undefined): void => {
-    if (value?.origin.kind === 'node' && !state.has(value.origin.node)) stack.push(value.origin.node);
+    if (value?.origin.kind === 'node' && !known.has(value) && !state.has(value.origin.node)) stack.push(value.origin.node);
   };
   for (const value of values) {
     push(value);

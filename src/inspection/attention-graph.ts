@@ -1,10 +1,9 @@
 import { type Graph, graphOf } from '../graph/graph.ts';
 import { float32, int32, type Shape } from '../graph/tensor-type.ts';
-import { input, scalar, type Value } from '../graph/value.ts';
+import { input, type Value } from '../graph/value.ts';
 import type { Decoder } from '../models/decoder.ts';
 import type { Scope } from '../nn/scope.ts';
-import { add, mul } from '../ops/elementwise.ts';
-import { reduceSum } from '../ops/reduce.ts';
+import { after } from '../ops/after.ts';
 import { rowSums } from './row-sums.ts';
 
 export interface AttentionGraphOptions {
@@ -36,9 +35,8 @@ export const attentionGraph = (decoder: Decoder, { subjectCount, sequence, adapt
       sums.push(layer.sums);
       previousRest = layer.rest;
     },
-    // The runtime chooses its order, and left alone it keeps every layer's maps to the end: so no layer begins before the sums of the one
-    // before it are there. The sums are finite, so that this adds 0.
-    betweenLayers: (hidden) => add(hidden, mul(reduceSum(sums.at(-1) as Value, [0, 1, 2, 3]), scalar(0))),
+    // Else every layer's maps would be held to the end.
+    throughLayer: (layer, hidden) => after(layer(hidden), sums.at(-1) as Value),
   });
   return graphOf(Object.fromEntries(sums.map((value, layer) => [sumsName(layer), value])));
 };

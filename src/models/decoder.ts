@@ -63,6 +63,6 @@ export interface DecodeInputs {
 export interface ForwardOptions {
   /** Hears of inner values by name: `hidden.L`, [batch · sequence, width] after L layers, and `attention.L`, [batch, heads, sequence, sequence]. */
   readonly tap?: (name: string, value: Value) => void;
-  /** What goes on in place of the layer's result: for whoever must tie something to it. */
-  readonly betweenLayers?: (hidden: Value, layer: number) => Value;
+  /** Takes hidden values through a layer, in place of tracing it as it is: for whoever wants it tied to something, or computed once more. */
+  readonly throughLayer?: (layer: (hidden: Value) => Value, hidden: Value) => Value;
 }

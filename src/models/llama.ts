@@ -82,23 +82,20 @@ const forward = (config: LlamaConfig, scope: Scope, tokens: Value, options: Forw
   options.tap?.('hidden.0', hidden);
   for (let layer = 0; layer < config.layerCount; layer++) {
     const prefix = `model.layers.${layer}`;
-    const { query, key, value } = projections(config, scope, prefix, hidden);
-    const heads = (flat: Value): Value =>
-      transpose(reshape(flat, [batch, sequence, (flat.type.shape[1] as number) / config.headWidth, config.headWidth]), [0, 2, 1, 3]);
-    const rotatedKey = rotations.key(heads(key)); // [batch, kvHeads, sequence, headWidth]
-    const valueHeads = heads(value);
-    keyValues.push({ key: rotatedKey, value: valueHeads });
-    const { mixed, maps } = attention(rotations.query(heads(query)), rotatedKey, valueHeads, chunks);
-    options.tap?.(`attention.${layer}`, maps[0] as Value);
-    hidden = afterAttention(
-      config,
-      scope,
-      prefix,
-      hidden,
-      reshape(transpose(mixed, [0, 2, 1, 3]), [batch * sequence, config.headCount * config.headWidth]),
-    );
+    const through = (before: Value): Value => {
+      const { query, key, value } = projections(config, scope, prefix, before);
+      const heads = (flat: Value): Value =>
+        transpose(reshape(flat, [batch, sequence, (flat.type.shape[1] as number) / config.headWidth, config.headWidth]), [0, 2, 1, 3]);
+      const rotatedKey = rotations.key(heads(key)); // [batch, kvHeads, sequence, headWidth]
+      const valueHeads = heads(value);
+      keyValues[layer] = { key: rotatedKey, value: valueHeads };
+      const { mixed, maps } = attention(rotations.query(heads(query)), rotatedKey, valueHeads, chunks);
+      options.tap?.(`attention.${layer}`, maps[0] as Value);
+      const flat = reshape(transpose(mixed, [0, 2, 1, 3]), [batch * sequence, config.headCount * config.headWidth]);
+      return afterAttention(config, scope, prefix, before, flat);
+    };
+    hidden = options.throughLayer?.(through, hidden) ?? through(hidden);
     options.tap?.(`hidden.${layer + 1}`, hidden);
-    hidden = options.betweenLayers?.(hidden, layer) ?? hidden;
   }
   return { hidden, keyValues };
 };

@@ -8,7 +8,8 @@ import { dequantizeRows, integerProduct, quantizeRows } from '../ops/quantised.t
 import { reduceMax, reduceMin } from '../ops/reduce.ts';
 import { concat, reshape } from '../ops/shape.ts';
 import { surrogate } from '../ops/surrogate.ts';
-import type { FrozenProducts, Scope } from './scope.ts';
+import type { FrozenHead } from './frozen-head.ts';
+import type { FrozenProducts } from './scope.ts';
 
 /** How the bytes of frozen matrices are signed: int8, or uint8 around 128 where u8 × s8 products saturate. */
 export type ByteForm = 'int8' | 'uint8';
@@ -55,8 +56,8 @@ export const headNames = (head: string) => ({ forward: `${head}:forward`, backwa
  * softmax does not see and Σ_v dlogits = 0 takes out of the gradient; and the target's own entry, which outweighs all others, is left out of
  * what is quantised. With p = softmax and p₀ = p but 0 at the target t: dx = p₀·(E − m) + (p_t − 1)·(E_t − m), the second term in float32.
  */
-export const int8Likelihood =
-  (form: ByteForm, parameter: (name: string, type: TensorType) => Value): NonNullable<Scope['frozenLikelihood']> =>
+export const int8Head =
+  (form: ByteForm, parameter: (name: string, type: TensorType) => Value): FrozenHead =>
   (head, x, targets, vocabularySize) => {
     const [tokenCount, inputCount] = x.type.shape as [number, number];
     const names = headNames(head);
@@ -65,18 +66,13 @@ export const int8Likelihood =
     const places = reshape(targets, [tokenCount, 1]);
     const logProbabilities = logSoftmax(logits);
     const chosen = gatherElements(logProbabilities, places, 1); // [tokens, 1]
-    const [likelihood] = surrogate([x], [neg(reshape(chosen, [tokenCount]))], ([cotangent]) => {
-      if (cotangent === undefined) return [undefined];
-      const ofTarget = exp(chosen);
-      const others = scatterElementsAdd(exp(logProbabilities), places, neg(ofTarget), 1);
-      // Probabilities are not negative: their magnitude is their maximum
-      const back = byteProduct(quantisedBy(reduceMax(others, [1]), [others]), matrix(names.backward, vocabularySize, inputCount));
-      const rows = gather(parameter(head, { dataType: 'float32', shape: [vocabularySize, inputCount] }), targets, 0);
-      const own = sub(rows, parameter(names.mean, { dataType: 'float32', shape: [inputCount] }));
-      const dx = add(back, mul(own, sub(ofTarget, scalar(1))));
-      return [mul(dx, reshape(cotangent, [tokenCount, 1]))];
-    }) as [Value];
-    return likelihood;
+    const ofTarget = exp(chosen);
+    const others = scatterElementsAdd(exp(logProbabilities), places, neg(ofTarget), 1);
+    // Probabilities are not negative: their magnitude is their maximum
+    const back = byteProduct(quantisedBy(reduceMax(others, [1]), [others]), matrix(names.backward, vocabularySize, inputCount));
+    const rows = gather(parameter(head, { dataType: 'float32', shape: [vocabularySize, inputCount] }), targets, 0);
+    const own = sub(rows, parameter(names.mean, { dataType: 'float32', shape: [inputCount] }));
+    return { likelihood: neg(reshape(chosen, [tokenCount])), slope: add(back, mul(own, sub(ofTarget, scalar(1)))) };
   };
 
 interface Quantised {
