@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { batchSizes, coarseLengthBucket, lengthBucket, lossBucket } from '../src/engines/buckets.ts';
+import { batchSizes, lengthBucket, lossBucket } from '../src/engines/buckets.ts';
 import { microBatches } from '../src/engines/micro-batch.ts';
 import { rowsOf } from './engine-laws/suite.ts';
 
@@ -25,29 +25,40 @@ describe('sizes that programs are compiled for', () => {
     assert.deepEqual([...buckets], [1280, 1536, 1792, 2048]);
   });
 
-  it('are two between a length and its double for large models, and add less than a half', () => {
-    fc.assert(
-      fc.property(length, (tokens) => {
-        const bucket = coarseLengthBucket(tokens);
-        assert.ok(bucket >= tokens && (tokens <= 64 ? bucket === 64 : bucket < tokens * 1.5));
-        assert.equal(coarseLengthBucket(bucket), bucket, 'a bucket is its own');
-      }),
+  it('of a large model are powers of two, in lanes of several rows, with a place for the loss of every token', () => {
+    const shape = (batch: number, sequence: number) => ({ batch, sequence, lossCount: batch * sequence, packed: true });
+    assert.deepEqual(microBatches(rowsOf([250, 40, 129, 180, 64, 130], 2), 485), [
+      { lanes: [[0], [3, 4]], shape: shape(2, 256) },
+      { lanes: [[5, 1], [2]], shape: shape(2, 256) },
+    ]);
+    assert.deepEqual(microBatches(rowsOf([100, 300, 90, 20], 2), 485), [{ lanes: [[1, 0, 2, 3]], shape: shape(1, 512) }]);
+    assert.deepEqual(microBatches(rowsOf([600, 20], 2), 485), [
+      { lanes: [[0]], shape: shape(1, 768) },
+      { lanes: [[1]], shape: shape(1, 128) },
+    ]);
+    // A small one takes rows of like lengths together, each in a lane of its own.
+    assert.ok(
+      microBatches(rowsOf([250, 40, 129, 180, 64, 130], 2), 100_000).every(({ lanes }) => lanes.every((lane) => lane.length === 1)),
     );
-    assert.deepEqual([...new Set(Array.from({ length: 1024 }, (_, index) => coarseLengthBucket(1025 + index)))], [1536, 2048]);
   });
 
-  it('of a large model are those of single rows, with a place for the loss of every token', () => {
-    const rows = rowsOf([250, 40, 129, 180, 64, 130], 2);
-    assert.deepEqual(microBatches(rows, 485), [
-      { rowIndices: [1], shape: { batch: 1, sequence: 64, lossCount: 64 } },
-      { rowIndices: [4], shape: { batch: 1, sequence: 64, lossCount: 64 } },
-      { rowIndices: [2], shape: { batch: 1, sequence: 192, lossCount: 192 } },
-      { rowIndices: [3], shape: { batch: 1, sequence: 192, lossCount: 192 } },
-      { rowIndices: [5], shape: { batch: 1, sequence: 192, lossCount: 192 } },
-      { rowIndices: [0], shape: { batch: 1, sequence: 256, lossCount: 256 } },
-    ]);
-    // A small one takes them together.
-    assert.ok(microBatches(rows, 100_000).length < rows.length);
+  it('of a large model hold every row once, in lanes and runs that are long enough', () => {
+    fc.assert(
+      fc.property(fc.array(fc.integer({ min: 2, max: 700 }), { maxLength: 40 }), fc.integer({ min: 64, max: 1000 }), (lengths, budget) => {
+        const batches = microBatches(rowsOf(lengths, 1), budget);
+        assert.deepEqual(
+          batches.flatMap(({ lanes }) => lanes.flat()).sort((a, b) => a - b),
+          [...lengths.keys()],
+        );
+        for (const { lanes, shape } of batches) {
+          assert.ok(lanes.length <= shape.batch && shape.batch * shape.sequence <= 1024);
+          for (const lane of lanes) assert.ok(lane.reduce((sum, index) => sum + (lengths[index] as number), 0) <= shape.sequence);
+        }
+        const shapes = new Set(batches.map(({ shape }) => `${shape.batch} ${shape.sequence}`));
+        const ownLengths = new Set(lengths.filter((length) => length > 256));
+        assert.ok(shapes.size <= 3 + ownLengths.size, 'few shapes');
+      }),
+    );
   });
 
   it('hold the tokens with a loss in quarters of the places there are', () => {

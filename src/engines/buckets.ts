@@ -8,11 +8,11 @@ export const lengthBucket = (length: number): number => {
   return Math.ceil(length / step) * step;
 };
 
-/**
- * Fewer sizes still, of the form 2ⁿ and 3·2ⁿ from 64 on: less than a half is added, a fifth on GSM8K's rows. For large models, whose programs take
- * seconds to compile and so much memory that few can be kept.
- */
-export const coarseLengthBucket = (length: number): number => fewSizes(Math.max(64, length));
+/** Sizes for rows too long to be packed with others: 2ⁿ and 3·2ⁿ, so that less than a half is added. */
+export const longLaneLength = (length: number): number => fewSizes(length);
+
+/** The next power of two. */
+export const powerOfTwo = (count: number): number => 2 ** Math.ceil(Math.log2(count));
 
 /** Tokens with a loss, of `available` places, rounded up to quarters: the head computes no more than that. */
 export const lossBucket = (count: number, available: number): number => {
@@ -34,6 +34,6 @@ export const batchSizes = (rowCount: number, largest: number): number[] => {
 
 /** The next number of the form 2ⁿ or 3·2ⁿ. */
 const fewSizes = (count: number): number => {
-  const power = 2 ** Math.ceil(Math.log2(count));
+  const power = powerOfTwo(count);
   return count <= (3 * power) / 4 && power >= 4 ? (3 * power) / 4 : power;
 };

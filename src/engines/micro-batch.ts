@@ -1,11 +1,11 @@
 import type { HostTensor } from '../graph/tensor-type.ts';
-import { batchSizes, coarseLengthBucket, lengthBucket, lossBucket } from './buckets.ts';
+import { batchSizes, lengthBucket, longLaneLength, lossBucket, powerOfTwo } from './buckets.ts';
 import type { TokenRow } from './engine.ts';
 
-/** Rows of like length that one run computes together. */
+/** Rows that one run computes together. */
 export interface MicroBatch {
-  /** Indices of the rows among those given. */
-  readonly rowIndices: readonly number[];
+  /** What lies in each sequence of the batch: indices of the rows among those given, one after the other. */
+  readonly lanes: readonly (readonly number[])[];
   readonly shape: MicroBatchShape;
 }
 
@@ -15,6 +15,8 @@ export interface MicroBatchShape {
   readonly sequence: number;
   /** Places for tokens with a loss, over all rows. */
   readonly lossCount: number;
+  /** A sequence may hold several rows, of which none sees another. */
+  readonly packed?: true;
 }
 
 /** Activations of about this many numbers (tokens × width × layers) are computed in one run: small models take many rows at once. */
@@ -24,67 +26,113 @@ const activationBudget = 2 ** 23;
 export const tokenBudgetOf = ({ width, layerCount }: { readonly width: number; readonly layerCount: number }): number =>
   Math.max(1, Math.floor(activationBudget / (width * layerCount)));
 
-/** A model of which one run computes fewer tokens than this is large: its rows run alone, in shapes so few that all programs can be kept. */
+/** A model of which one run computes fewer tokens than this is large: its rows are packed, in shapes so few that all programs can be kept. */
 const largeModelTokens = 1024;
 
-/** Groups rows by length bucket, the shortest bucket first, each in the order given. Which rows share a run depends on nothing but them. */
-export const microBatches = (rows: readonly TokenRow[], tokenBudget: number): MicroBatch[] => {
-  if (tokenBudget < largeModelTokens) return rowsAlone(rows);
-  const buckets = new Map<number, number[]>();
-  rows.forEach((row, index) => {
-    const sequence = lengthBucket(row.tokens.length);
-    buckets.set(sequence, [...(buckets.get(sequence) ?? []), index]);
-  });
+/** Which rows share a run depends on nothing but them. */
+export const microBatches = (rows: readonly TokenRow[], tokenBudget: number): MicroBatch[] =>
+  tokenBudget < largeModelTokens ? packs(rows, tokenBudget) : likeLengths(rows, tokenBudget);
+
+/** Rows by length bucket, the shortest bucket first, each in the order given; a row in each sequence. */
+const likeLengths = (rows: readonly TokenRow[], tokenBudget: number): MicroBatch[] => {
+  const buckets = Map.groupBy(rows.keys(), (index) => lengthBucket((rows[index] as TokenRow).tokens.length));
   return [...buckets]
     .sort(([a], [b]) => a - b)
     .flatMap(([sequence, indices]) => {
       let taken = 0;
       return batchSizes(indices.length, Math.floor(tokenBudget / sequence)).map((batch) => {
-        const rowIndices = indices.slice(taken, taken + batch);
+        const chosen = indices.slice(taken, taken + batch);
         taken += batch;
-        const lossTokens = rowIndices.reduce((sum, index) => sum + lossPositions(rows[index] as TokenRow).length, 0);
-        return { rowIndices, shape: { batch, sequence, lossCount: lossBucket(lossTokens, batch * sequence) } };
+        const lossTokens = chosen.reduce((sum, index) => sum + lossPositions(rows[index] as TokenRow).length, 0);
+        return {
+          lanes: chosen.map((index) => [index]),
+          shape: { batch, sequence, lossCount: lossBucket(lossTokens, batch * sequence) },
+        };
       });
     });
 };
 
+/** Fewer tokens than this in one run would have every matrix packed anew for little work. */
+const leastRunLength = 256;
+const leastLaneLength = 128;
+
 /**
- * Each row by itself, the shortest shape first. There is a place for the loss of every token: a shape for each share of them would be so many
- * programs that rows of many lengths have most compiled anew at every step, which costs several times what the larger head does.
+ * Rows one after the other in sequences (lanes) no longer than the longest of them needs, since attention costs their square, and as many lanes in a run
+ * as the budget allows. Lengths and counts are powers of two, and there is a place for the loss of every token: a large model's program takes seconds to
+ * compile and so much memory that few can be kept. The largest runs come first, so that the last of several runners is soon done.
  */
-const rowsAlone = (rows: readonly TokenRow[]): MicroBatch[] =>
-  rows
-    .map(({ tokens }, index) => {
-      const sequence = coarseLengthBucket(tokens.length);
-      return { rowIndices: [index], shape: { batch: 1, sequence, lossCount: sequence } };
-    })
-    .sort((a, b) => a.shape.sequence - b.shape.sequence);
+const packs = (rows: readonly TokenRow[], tokenBudget: number): MicroBatch[] => {
+  const lengthOf = (index: number): number => (rows[index] as TokenRow).tokens.length;
+  const runLength = powerOfTwo(Math.max(leastRunLength, tokenBudget));
+  const longest = [...rows.keys()].sort((a, b) => lengthOf(b) - lengthOf(a) || a - b);
+  const alone = longest
+    .filter((index) => lengthOf(index) > runLength)
+    .map((index) => ({ lanes: [[index]], shape: packedShape(1, longLaneLength(lengthOf(index))) }));
+  const short = longest.slice(alone.length);
+  const laneLength = powerOfTwo(Math.max(leastLaneLength, ...short.slice(0, 1).map(lengthOf)));
+  const lanes = firstFit(short, lengthOf, laneLength);
+  const lanesPerRun = runLength / laneLength;
+  const together = Array.from({ length: Math.ceil(lanes.length / lanesPerRun) }, (_, run) => {
+    const own = lanes.slice(run * lanesPerRun, (run + 1) * lanesPerRun);
+    if (own.length > 1) return { lanes: own, shape: packedShape(powerOfTwo(own.length), laneLength) };
+    const used = own.flat().reduce((sum, index) => sum + lengthOf(index), 0);
+    return { lanes: own, shape: packedShape(1, powerOfTwo(Math.max(leastLaneLength, used))) };
+  });
+  return [...alone, ...together];
+};
+
+const packedShape = (batch: number, sequence: number): MicroBatchShape => ({
+  batch,
+  sequence,
+  lossCount: batch * sequence,
+  packed: true,
+});
+
+/** Lanes by first fit, the longest rows first (Johnson 1973): hardly more than 11/9 of the fewest that there could be. */
+const firstFit = (longestFirst: readonly number[], lengthOf: (index: number) => number, laneLength: number): number[][] => {
+  const lanes: { readonly indices: number[]; free: number }[] = [];
+  for (const index of longestFirst) {
+    let lane = lanes.find(({ free }) => free >= lengthOf(index));
+    if (lane === undefined) {
+      lane = { indices: [], free: laneLength };
+      lanes.push(lane);
+    }
+    lane.indices.push(index);
+    lane.free -= lengthOf(index);
+  }
+  return lanes.map(({ indices }) => indices);
+};
 
 /** Positions of a row's tokens that have a weight; each is predicted by the position before it. */
 export const lossPositions = (row: TokenRow): number[] => row.weights.flatMap((weight, position) => (weight === 0 ? [] : [position]));
 
-/** A micro-batch as the tensors that the step programs take; its loss tokens follow each other, row by row. */
+/** A micro-batch as the tensors that the step programs take; its loss tokens follow each other, lane by lane and row by row. */
 export const packed = (
-  rows: readonly TokenRow[],
-  { batch, sequence, lossCount }: MicroBatchShape,
+  lanes: readonly (readonly TokenRow[])[],
+  shape: MicroBatchShape,
   vocabularySize: number,
 ): Record<string, HostTensor> => {
+  const { batch, sequence, lossCount } = shape;
   const tokens = new Int32Array(batch * sequence);
   const sources = new Int32Array(lossCount);
   const targets = new Int32Array(lossCount);
   const weights = new Float32Array(lossCount);
-  const withTeacher = rows.some((row) => row.teacherLogits !== undefined);
+  const withTeacher = lanes.flat().some((row) => row.teacherLogits !== undefined);
   const teacherLogits = withTeacher ? new Float32Array(lossCount * vocabularySize) : undefined;
   let place = 0;
-  rows.forEach((row, rowIndex) => {
-    tokens.set(row.tokens, rowIndex * sequence);
-    if (row.teacherLogits !== undefined) teacherLogits?.set(row.teacherLogits, place * vocabularySize);
-    for (const position of lossPositions(row)) {
-      // The causal shift, here and nowhere else: the hidden value before a token predicts it.
-      sources[place] = rowIndex * sequence + position - 1;
-      targets[place] = row.tokens[position] as number;
-      weights[place] = row.weights[position] as number;
-      place++;
+  lanes.forEach((lane, laneIndex) => {
+    let start = laneIndex * sequence;
+    for (const row of lane) {
+      tokens.set(row.tokens, start);
+      if (row.teacherLogits !== undefined) teacherLogits?.set(row.teacherLogits, place * vocabularySize);
+      for (const position of lossPositions(row)) {
+        // The causal shift, here and nowhere else: the hidden value before a token predicts it.
+        sources[place] = start + position - 1;
+        targets[place] = row.tokens[position] as number;
+        weights[place] = row.weights[position] as number;
+        place++;
+      }
+      start += row.tokens.length;
     }
   });
   return {
@@ -92,6 +140,26 @@ export const packed = (
     sources: { dataType: 'int32', shape: [lossCount], data: sources },
     targets: { dataType: 'int32', shape: [lossCount], data: targets },
     weights: { dataType: 'float32', shape: [lossCount], data: weights },
+    ...(shape.packed && placesIn(lanes, shape)),
     ...(teacherLogits && { teacherLogits: { dataType: 'float32', shape: [lossCount, vocabularySize], data: teacherLogits } }),
+  };
+};
+
+/** Where each token stands in its row, and where in the lane its row begins. What fills a lane up is a row too. */
+const placesIn = (lanes: readonly (readonly TokenRow[])[], { batch, sequence }: MicroBatchShape): Record<string, HostTensor> => {
+  const positions = new BigInt64Array(batch * sequence);
+  const starts = new Float32Array(batch * sequence);
+  for (let lane = 0; lane < batch; lane++) {
+    const lengths = (lanes[lane] ?? []).map(({ tokens }) => tokens.length);
+    let start = 0;
+    for (const length of [...lengths, sequence - lengths.reduce((sum, length) => sum + length, 0)]) {
+      for (let position = 0; position < length; position++) positions[lane * sequence + start + position] = BigInt(position);
+      starts.fill(start, lane * sequence + start, lane * sequence + start + length);
+      start += length;
+    }
+  }
+  return {
+    positions: { dataType: 'int64', shape: [batch, sequence], data: positions },
+    starts: { dataType: 'float32', shape: [batch, sequence], data: starts },
   };
 };

@@ -90,9 +90,9 @@ const engineOf = ({ specification, model, device, held, runners }: EngineParts):
     await adopt();
     await team.inOrder(
       batches,
-      (runner, { rowIndices, shape }, index, threadCount) =>
+      (runner, { lanes, shape }, index, threadCount) =>
         runner.losses({
-          rows: rowIndices.map((row) => rows[row] as TokenRow),
+          lanes: lanes.map((lane) => lane.map((row) => rows[row] as TokenRow)),
           shape,
           loss,
           ...(training && { training: { dropout: { seed: dropoutSeed, step: stepCount, run: firstRun + index } } }),
@@ -191,11 +191,11 @@ interface MutableSums {
 const addToRows = (
   sums: readonly MutableSums[],
   rows: readonly TokenRow[],
-  { rowIndices }: MicroBatch,
+  { lanes }: MicroBatch,
   columns: LossOutcome['columns'],
 ): void => {
   let place = 0;
-  for (const rowIndex of rowIndices) {
+  for (const rowIndex of lanes.flat()) {
     const row = rows[rowIndex] as TokenRow;
     const rowSums = sums[rowIndex] as MutableSums;
     for (const position of lossPositions(row)) {

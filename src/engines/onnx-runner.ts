@@ -90,11 +90,11 @@ export const onnxRunner = (specification: EngineSpecification, model: LoadedMode
     );
   };
 
-  const losses = async ({ rows, shape, loss, training, threadCount }: LossTask): Promise<LossOutcome> => {
+  const losses = async ({ lanes, shape, loss, training, threadCount }: LossTask): Promise<LossOutcome> => {
     const program = await lossProgram(shape, loss, training !== undefined, threadCount);
     const outputs = await program.run({
       ...parameterInputs,
-      ...packed(rows, shape, decoder.vocabularySize),
+      ...packed(lanes, shape, decoder.vocabularySize),
       ...(training && dropoutInputs(shape, training.dropout)),
     });
     const columns = Object.entries(outputs).filter(([name]) => name === 'total' || name.startsWith(termName('')));
@@ -144,7 +144,7 @@ export const onnxRunner = (specification: EngineSpecification, model: LoadedMode
       const row: TokenRow = { tokens, weights: tokens.map((_, index) => (index === 0 ? 0 : 1)) };
       const shape = { batch: 1, sequence, lossCount: sequence };
       const program = await lossProgram(shape, { name: 'cross-entropy' }, false, threadCount);
-      const { total } = await program.run({ ...parameterInputs, ...packed([row], shape, decoder.vocabularySize) });
+      const { total } = await program.run({ ...parameterInputs, ...packed([[row]], shape, decoder.vocabularySize) });
       for (let index = 1; index < tokens.length; index++) logProbabilities[index] = -Number(total?.data[index - 1]);
     }
     if (logitPositions === undefined && taps === undefined) return { logProbabilities };

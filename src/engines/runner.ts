@@ -20,9 +20,10 @@ export interface OwnThreads {
   readonly threadCount?: number;
 }
 
-/** Rows of one micro-batch, whose shape says what they are padded to. */
+/** One micro-batch, whose shape says what its lanes are filled up to. */
 export interface LossTask extends OwnThreads {
-  readonly rows: readonly TokenRow[];
+  /** The rows of each sequence of the batch. */
+  readonly lanes: readonly (readonly TokenRow[])[];
   readonly shape: MicroBatchShape;
   readonly loss: LossSpecification;
   /** Absent: no gradients are wanted. */

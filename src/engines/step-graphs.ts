@@ -57,7 +57,12 @@ export interface StepOptions extends GraphModel {
 const lossInputs = ({ decoder, shape }: StepOptions, scope: Scope, options?: ForwardOptions) => {
   const tokens = input('tokens', int32(shape.batch, shape.sequence));
   const sources = input('sources', int32(shape.lossCount));
-  const { hidden, keyValues } = decoder.forward(scope, tokens, options);
+  const places = [shape.batch, shape.sequence] as const;
+  const packing = shape.packed && {
+    positions: input('positions', { dataType: 'int64', shape: places }),
+    starts: input('starts', float32(...places)),
+  };
+  const { hidden, keyValues } = decoder.forward(scope, tokens, { ...options, ...(packing && { packing }) });
   // Only rows that something is predicted from reach the head: its matrix is the model's largest.
   const predicting = gather(hidden, sources, 0);
   return { predicting, logits: decoder.logits(scope, predicting), keyValues }; // [loss tokens, width], [loss tokens, vocabulary]

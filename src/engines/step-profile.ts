@@ -49,7 +49,7 @@ export const profileStep = async (
     trainable: Object.keys(model.trainable),
     activations: specification.activations ?? 'kept',
   });
-  const chosen = largest.rowIndices.map((index) => rows[index] as TokenRow);
+  const chosen = largest.lanes.map((lane) => lane.map((index) => rows[index] as TokenRow));
   const inputs = {
     ...Object.fromEntries(Object.entries(model.trainable).map(([name, parameter]) => [name, hostParameter(parameter)])),
     ...packed(chosen, largest.shape, decoder.vocabularySize),
@@ -61,7 +61,7 @@ export const profileStep = async (
   const measured = records.slice(perRun);
   return {
     shape: largest.shape,
-    tokenCount: chosen.reduce((sum, { tokens }) => sum + tokens.length, 0),
+    tokenCount: chosen.flat().reduce((sum, { tokens }) => sum + tokens.length, 0),
     durationMs: measured.reduce((sum, { durationMs }) => sum + durationMs, 0) / measuredRuns,
     byOp: linesOf(measured, ({ opType }) => opType).sort((a, b) => b.durationMs - a.durationMs),
     byLayer: layerLines(measured, graph, decoder.layerCount),

@@ -61,8 +61,18 @@ export interface DecodeInputs {
 }
 
 export interface ForwardOptions {
+  /** Absent: each sequence is one row. */
+  readonly packing?: Packing;
   /** Hears of inner values by name: `hidden.L`, [batch · sequence, width] after L layers, and `attention.L`, [batch, heads, sequence, sequence]. */
   readonly tap?: (name: string, value: Value) => void;
   /** Takes hidden values through a layer, in place of tracing it as it is: for whoever wants it tied to something, or computed once more. */
   readonly throughLayer?: (layer: (hidden: Value) => Value, hidden: Value) => Value;
+}
+
+/** Several rows one after the other in a sequence: none sees another, and the positions of each count from 0. */
+export interface Packing {
+  /** int64 [batch, sequence]: where each token stands in its row. */
+  readonly positions: Value;
+  /** float32 [batch, sequence]: where in the sequence each token's row begins. */
+  readonly starts: Value;
 }

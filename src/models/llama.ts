@@ -74,9 +74,9 @@ const llamaParameters = (config: LlamaConfig) => {
 
 const forward = (config: LlamaConfig, scope: Scope, tokens: Value, options: ForwardOptions = {}) => {
   const [batch, sequence] = tokens.type.shape as [number, number];
-  const rotations = prefillRotations(config, batch, sequence);
+  const rotations = prefillRotations(config, batch, sequence, options.packing?.positions);
   // Whoever looks at a map wants it whole.
-  const chunks = causalChunks(sequence, options.tap === undefined ? chunkCountFor(sequence) : 1);
+  const chunks = causalChunks(sequence, options.tap === undefined ? chunkCountFor(sequence) : 1, options.packing?.starts);
   const keyValues: KeyValue[] = [];
   let hidden = embed(config, scope, tokens); // [batch · sequence, width]
   options.tap?.('hidden.0', hidden);
@@ -179,10 +179,10 @@ const afterAttention = (config: LlamaConfig, scope: Scope, prefix: string, resid
   return add(attended, down as Value);
 };
 
-/** Rotations of queries and keys at positions 0 … sequence − 1; the queries' carries attention's 1/√d. */
-const prefillRotations = (config: LlamaConfig, batch: number, sequence: number) => {
+/** Rotations of queries and keys at their positions, 0 … sequence − 1 unless others are given; the queries' carries attention's 1/√d. */
+const prefillRotations = (config: LlamaConfig, batch: number, sequence: number, given?: Value) => {
   const rowPositions = Array.from({ length: batch * sequence }, (_, index) => BigInt(index % sequence));
-  const positions = constant({ dataType: 'int64', shape: [batch, sequence], data: BigInt64Array.from(rowPositions) });
+  const positions = given ?? constant({ dataType: 'int64', shape: [batch, sequence], data: BigInt64Array.from(rowPositions) });
   const keyTables = rotaryTables(config.rope, config.headWidth, sequence);
   const queryTables = rotaryTables(config.rope, config.headWidth, sequence, 1 / Math.sqrt(config.headWidth));
   return {

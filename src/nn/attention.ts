@@ -1,6 +1,6 @@
-import { constant, type Value } from '../graph/value.ts';
+import { constant, scalar, type Value } from '../graph/value.ts';
 import { split } from '../ops/broadcasting.ts';
-import { add, mul } from '../ops/elementwise.ts';
+import { add, mul, relu, sub } from '../ops/elementwise.ts';
 import { matmul } from '../ops/matmul.ts';
 import { softmax } from '../ops/normalisation.ts';
 import { concat, reshape, slice } from '../ops/shape.ts';
@@ -42,13 +42,25 @@ export interface QueryChunk {
   readonly mask: Value;
 }
 
-/** Queries of a causal sequence in so many chunks: of the products that the mask throws away, most are not computed. */
-export const causalChunks = (sequence: number, chunkCount: number): readonly QueryChunk[] => {
+/**
+ * Queries of a causal sequence in so many chunks: of the products that the mask throws away, most are not computed.
+ *
+ * @param starts float32 [batch, sequence]: the first key that each query may see; absent: 0
+ */
+export const causalChunks = (sequence: number, chunkCount: number, starts?: Value): readonly QueryChunk[] => {
   const size = Math.ceil(sequence / chunkCount);
   return Array.from({ length: Math.ceil(sequence / size) }, (_, chunk) => {
     const [from, to] = [chunk * size, Math.min(sequence, (chunk + 1) * size)];
-    return { from, to, mask: causalMask(from, to) };
+    const causal = causalMask(from, to);
+    return { from, to, mask: starts === undefined ? causal : add(causal, maskBefore(slice(starts, 1, from, to), to)) };
   });
+};
+
+/** 0 where a key is not before a query's start, a large negative number where it is: starts [batch, queries] to [batch, 1, 1, queries, keys]. */
+const maskBefore = (starts: Value, keyCount: number): Value => {
+  const keys = constant({ dataType: 'float32', shape: [keyCount], data: Float32Array.from({ length: keyCount }, (_, key) => key) });
+  const [batch, queryCount] = starts.type.shape as [number, number];
+  return mul(relu(sub(reshape(starts, [batch, 1, 1, queryCount, 1]), keys)), scalar(masked));
 };
 
 /** [to − from, to] */
