@@ -7,7 +7,6 @@ import {
   type BatchState,
   epochOrder,
   firstBatch,
-  microBatches,
   nextStep,
   type RowSize,
   type StepPlan,
@@ -28,8 +27,6 @@ const someOptions = fc.record({
   seed: fc.integer({ min: 0, max: 1000 }),
   epochCount: fc.integer({ min: 1, max: 3 }),
   rowsPerStep: fc.integer({ min: 1, max: 12 }),
-  rowsPerMicroBatch: fc.integer({ min: 1, max: 5 }),
-  tokensPerMicroBatch: fc.integer({ min: 1, max: 400 }),
 });
 
 describe('optimiser steps', () => {
@@ -39,7 +36,7 @@ describe('optimiser steps', () => {
         const plans = plansFrom(rows, options);
         assert.equal(plans.length, stepCount(rows.length, options));
         for (let epoch = 0; epoch < options.epochCount; epoch++) {
-          const used = plans.filter((plan) => plan.epoch === epoch).flatMap(({ microBatches: groups }) => groups.flat());
+          const used = plans.filter((plan) => plan.epoch === epoch).flatMap(({ rowIndices }) => rowIndices);
           assert.deepEqual(
             used.sort((a, b) => a - b),
             [...rows.keys()],
@@ -53,12 +50,10 @@ describe('optimiser steps', () => {
     fc.assert(
       fc.property(someRows, someOptions, (rows, options) => {
         for (const plan of plansFrom(rows, options)) {
-          const indices = plan.microBatches.flat();
-          assert.equal(plan.rowCount, indices.length);
-          assert.ok(plan.rowCount <= options.rowsPerStep);
+          assert.ok(plan.rowIndices.length <= options.rowsPerStep);
           assert.equal(
             plan.weightedTokenCount,
-            indices.map((index) => rows[index]?.weightedTokenCount ?? Number.NaN).reduce((a, b) => a + b),
+            plan.rowIndices.map((index) => rows[index]?.weightedTokenCount ?? Number.NaN).reduce((a, b) => a + b),
           );
         }
       }),
@@ -77,20 +72,10 @@ describe('optimiser steps', () => {
     );
   });
 
-  it('take the same rows whatever goes through the model together', () => {
-    fc.assert(
-      fc.property(someRows, someOptions, fc.integer({ min: 1, max: 9 }), (rows, options, rowsPerMicroBatch) => {
-        const rowSets = (changed: BatchOptions) =>
-          plansFrom(rows, changed).map(({ microBatches: groups }) => groups.flat().sort((a, b) => a - b));
-        assert.deepEqual(rowSets({ ...options, rowsPerMicroBatch }), rowSets(options));
-      }),
-    );
-  });
-
   it('refuse to run on nothing or with a step of no rows', () => {
-    const options = { seed: 1, epochCount: 1, rowsPerStep: 4, rowsPerMicroBatch: 2 };
+    const options = { seed: 1, epochCount: 1, rowsPerStep: 4 };
     assert.throws(() => nextStep([], firstBatch, options), UserError);
-    for (const wrong of [{ rowsPerStep: 0 }, { rowsPerMicroBatch: 1.5 }, { epochCount: -1 }]) {
+    for (const wrong of [{ rowsPerStep: 0 }, { rowsPerStep: 1.5 }, { epochCount: -1 }]) {
       assert.throws(
         () => nextStep(rowsOf([3]), firstBatch, { ...options, ...wrong }),
         (error) => error instanceof UserError && error.message.includes(Object.keys(wrong)[0] ?? ''),
@@ -105,35 +90,5 @@ describe('the order of an epoch', () => {
     assert.notDeepEqual(epochOrder(50, 1, 0), epochOrder(50, 1, 1));
     assert.notDeepEqual(epochOrder(50, 1, 0), epochOrder(50, 2, 0));
     assert.notDeepEqual(epochOrder(50, 1, 0), [...Array(50).keys()]);
-  });
-});
-
-describe('micro-batches', () => {
-  it('put rows of like length together', () => {
-    const rows = rowsOf([90, 10, 50, 11, 52, 12]);
-    assert.deepEqual(microBatches(rows, [0, 1, 2, 3, 4, 5], { rowsPerMicroBatch: 2 }), [
-      [1, 3],
-      [5, 2],
-      [4, 0],
-    ]);
-    assert.deepEqual(microBatches(rows, [5, 2, 0], { rowsPerMicroBatch: 4 }), [[5, 2, 0]]);
-  });
-
-  it('keep to the limit of padded tokens, but for a single longer row', () => {
-    fc.assert(
-      fc.property(someRows, someOptions, (rows, options) => {
-        const indices = [...rows.keys()];
-        const groups = microBatches(rows, indices, options);
-        assert.deepEqual(
-          groups.flat().sort((a, b) => a - b),
-          indices,
-        );
-        for (const group of groups) {
-          const longest = Math.max(...group.map((index) => rows[index]?.tokenCount ?? 0));
-          assert.ok(group.length <= options.rowsPerMicroBatch);
-          assert.ok(group.length === 1 || group.length * longest <= options.tokensPerMicroBatch);
-        }
-      }),
-    );
   });
 });

@@ -77,7 +77,7 @@ export const fineTune = async (options: FineTuneOptions): Promise<FineTuneResult
   const { engine, rows, developmentRows = [], settings, seed, key, checkpoints, metrics, signal, onProgress } = options;
   const { rowsPerStep, epochs, optimiser, maximumNorm, loss } = settings;
   const now = options.now ?? Date.now;
-  const batches = { seed, epochCount: epochs, rowsPerStep, rowsPerMicroBatch: rowsPerStep };
+  const batches = { seed, epochCount: epochs, rowsPerStep };
   const sizes = rows.map((row) => ({ tokenCount: row.tokens.length, weightedTokenCount: weightOf(row) }));
   const totalCount = plannedStepCount(rows.length, batches);
   const schedule = {
@@ -121,22 +121,22 @@ export const fineTune = async (options: FineTuneOptions): Promise<FineTuneResult
         signal.throwIfAborted();
       }
       const startMs = now();
-      const indices = next.plan.microBatches.flat();
-      const stepRows = await Promise.all(indices.map((index) => withTeacher(rows[index] as TokenRow, index, options)));
+      const { rowIndices, weightedTokenCount } = next.plan;
+      const stepRows = await Promise.all(rowIndices.map((index) => withTeacher(rows[index] as TokenRow, index, options)));
       const sums = await engine.forwardBackward(stepRows, loss);
       const learningRate = learningRateAt(progress.stepCount, schedule);
       const { gradientNorm } = await engine.optimStep({
         optimiser,
         learningRate,
-        tokenCount: next.plan.weightedTokenCount,
+        tokenCount: weightedTokenCount,
         ...(maximumNorm !== null && { maximumNorm }),
       });
       progress = {
         ...next.state,
         stepCount: progress.stepCount + 1,
-        trainedTokenCount: progress.trainedTokenCount + next.plan.weightedTokenCount,
+        trainedTokenCount: progress.trainedTokenCount + weightedTokenCount,
       };
-      const tokenCount = indices.reduce((sum, index) => sum + (sizes[index]?.tokenCount ?? 0), 0);
+      const tokenCount = rowIndices.reduce((sum, index) => sum + (sizes[index]?.tokenCount ?? 0), 0);
       await log.append({
         step: progress.stepCount,
         epoch: next.plan.epoch,
@@ -144,7 +144,7 @@ export const fineTune = async (options: FineTuneOptions): Promise<FineTuneResult
         learningRate,
         gradientNorm,
         tokenCount,
-        weightedTokenCount: next.plan.weightedTokenCount,
+        weightedTokenCount,
         tokensPerSecond: Math.round((1000 * tokenCount) / Math.max(1, now() - startMs)),
       });
       doneTokenCount += tokenCount;
