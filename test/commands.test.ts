@@ -68,6 +68,19 @@ describe('train', () => {
     assert.match(stderr, /holds a student that was trained otherwise/);
   });
 
+  it('says with --dry-run what would run and what it would take, and writes nothing', () => {
+    const text = succeed(['train', 'train.yaml', '--dry-run', '--output', 'planned']);
+    assert.match(text, /^\d+ rows, \d+ steps, [\d,]+ tokens, [\d,]+ of them to learn\.\nRuns, dealt out among/);
+    assert.match(text, /\n +\d+ of \d+ × 64 tokens\n/);
+    assert.match(text, /\nMemory: about [\d.]+ GB at most, of [\d.]+ GB:\n/);
+    assert.ok(!existsSync(join(folder, 'planned')));
+    const { stepCount, memory } = JSON.parse(succeed(['train', 'train.yaml', '--dry-run', '--json', '--output', 'planned']));
+    assert.ok(stepCount > 0 && memory.totalBytes > 0);
+    const both = retort(['train', 'train.yaml', '--dry-run', '--profile']);
+    assert.equal(both.status, 1);
+    assert.match(both.stderr, /give one of them/);
+  });
+
   it('tells with --profile where the time goes, by op and by layer, and writes nothing', () => {
     // Also where a row is left out, which a training would write down.
     write('measured.jsonl', [

@@ -16,7 +16,11 @@ const [width, vocabularySize] = [6, 40];
 
 type Likelihood = (x: Value, matrix: Value, targets: Value) => Value;
 const whole: Likelihood = (x, matrix, targets) => negativeLogLikelihood(gemm(x, matrix, { transposeB: true }), targets);
-const sliced: Likelihood = (x, matrix, targets) => inSlices(floatHead(() => matrix))('head', x, targets, vocabularySize);
+const sliced: Likelihood = (x, matrix, targets) =>
+  inSlices(
+    floatHead(() => matrix),
+    true,
+  )('head', x, targets, vocabularySize);
 
 /** Weighted likelihoods of so many tokens, and what their sum's slope by x is. */
 const graphWith = (likelihood: Likelihood, tokenCount: number): Graph => {
@@ -53,4 +57,17 @@ for (const tokenCount of [1, 256, 700]) {
 it('takes the logits of one slice at once', () => {
   const bytesOf = (likelihood: Likelihood): number => peakBytes(graphWith(likelihood, 2048));
   assert.ok(bytesOf(sliced) < bytesOf(whole) / 4, `${bytesOf(sliced)} beside ${bytesOf(whole)}`);
+});
+
+it('computes no gradient where none is wanted', () => {
+  const [x, matrix, targets] = [
+    input('x', float32(700, width)),
+    input('matrix', float32(vocabularySize, width)),
+    input('targets', int32(700)),
+  ];
+  const losses = inSlices(
+    floatHead(() => matrix),
+    false,
+  )('head', x, targets, vocabularySize);
+  assert.equal(graphOf({ losses }).nodes.filter(({ op }) => op.name === 'gemm').length, 3);
 });

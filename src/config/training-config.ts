@@ -70,6 +70,12 @@ export const engineSchema = z
       .default('float32')
       .describe('What the frozen base is held in while training: int8 costs less where the processor has 8-bit products.'),
     inferencePrecision: precisionSchema.default('float32').describe('What it is held in while answers are drawn and measured.'),
+    activations: z
+      .enum(['kept', 'recomputed'])
+      .exactOptional()
+      .describe(
+        'What a training step keeps for its way back: all, or what goes into each layer, which is then computed once more, for a fraction of the memory. Without it, all where it fits. The gradients are the same.',
+      ),
     threadCount: z.int().min(1).exactOptional().describe('Threads of the arithmetic; without it, the cores are shared among the workers.'),
     workers: z.int().min(1).default(1).describe('Arms that are trained and measured at once, each in a thread with its own memory.'),
   })

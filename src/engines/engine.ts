@@ -10,8 +10,9 @@ export interface Engine {
   /**
    * Adds the gradients of the rows' summed loss to what was accumulated. Rows are taken in the order given and summed in it, so that one
    * call with eight rows and eight calls with one give the same sum up to rounding.
+   * @param longestRow tokens of the longest row of the whole training, so that all its calls take programs of the same shapes; absent: of these rows
    */
-  forwardBackward(rows: readonly TokenRow[], loss: LossSpecification): Promise<LossSums>;
+  forwardBackward(rows: readonly TokenRow[], loss: LossSpecification, longestRow?: number): Promise<LossSums>;
   /** One optimiser step with the accumulated gradients divided by `tokenCount`; empties the accumulation. */
   optimStep(options: OptimStepOptions): Promise<OptimStepReport>;
   /** The loss of rows, without gradients: sums over each row by itself. */
@@ -45,7 +46,7 @@ export interface EngineSpecification {
   readonly precision: Precision;
   /** What they are held in otherwise: drawing answers, scoring, losses without gradients. Absent: float32. */
   readonly inferencePrecision?: Precision;
-  /** What a training step keeps of its way forward. Absent: `kept`. */
+  /** What a training step keeps of its way forward. Absent: `kept` where the memory there is allows it. */
   readonly activations?: Activations;
   /** How 8-bit weights are signed; absent: as this machine multiplies exactly, which is found out. */
   readonly byteForm?: 'int8' | 'uint8';

@@ -43,6 +43,10 @@ export const compileOptionsOf = ({ weights, folder }: FrozenWeights, prepack = f
   ...(folder !== undefined && { weightsFolder: folder, prepack }),
 });
 
+/** What weights take, wherever they lie. */
+export const weightBytes = (weights: Weights): number =>
+  weights.values().reduce((sum, weight) => sum + ('location' in weight ? weight.byteLength : weight.data.byteLength), 0);
+
 /** Below this a model's weights are held in memory; above, they lie in a file that every program maps. */
 const smallModelBytes = 64 * 2 ** 20;
 

@@ -29,9 +29,13 @@ export const tokenBudgetOf = ({ width, layerCount }: { readonly width: number; r
 /** A model of which one run computes fewer tokens than this is large: its rows are packed, in shapes so few that all programs can be kept. */
 const largeModelTokens = 1024;
 
-/** Which rows share a run depends on nothing but them. */
-export const microBatches = (rows: readonly TokenRow[], tokenBudget: number): MicroBatch[] =>
-  tokenBudget < largeModelTokens ? packs(rows, tokenBudget) : likeLengths(rows, tokenBudget);
+/**
+ * Which rows share a run depends on nothing but them.
+ *
+ * @param longestRow of all rows that are computed in turn, so that all take programs of the same shapes
+ */
+export const microBatches = (rows: readonly TokenRow[], tokenBudget: number, longestRow?: number): MicroBatch[] =>
+  tokenBudget < largeModelTokens ? packs(rows, tokenBudget, longestRow) : likeLengths(rows, tokenBudget);
 
 /** Rows by length bucket, the shortest bucket first, each in the order given; a row in each sequence. */
 const likeLengths = (rows: readonly TokenRow[], tokenBudget: number): MicroBatch[] => {
@@ -57,26 +61,27 @@ const leastRunLength = 256;
 const leastLaneLength = 128;
 
 /**
- * Rows one after the other in sequences (lanes) no longer than the longest of them needs, since attention costs their square, and as many lanes in a run
- * as the budget allows. Lengths and counts are powers of two, and there is a place for the loss of every token: a large model's program takes seconds to
- * compile and so much memory that few can be kept. The largest runs come first, so that the last of several runners is soon done.
+ * Rows one after the other in sequences (lanes) no longer than the longest row of all needs, since attention costs their square, and as many lanes in a
+ * run as the budget allows. There are two shapes, that and its half, with a place for the loss of every token: a large model's program takes seconds to
+ * compile, and so much memory that few can be kept. Longer rows run alone, in shapes of their own.
  */
-const packs = (rows: readonly TokenRow[], tokenBudget: number): MicroBatch[] => {
+const packs = (rows: readonly TokenRow[], tokenBudget: number, longestRow?: number): MicroBatch[] => {
   const lengthOf = (index: number): number => (rows[index] as TokenRow).tokens.length;
   const runLength = powerOfTwo(Math.max(leastRunLength, tokenBudget));
-  const longest = [...rows.keys()].sort((a, b) => lengthOf(b) - lengthOf(a) || a - b);
-  const alone = longest
+  const longestFirst = [...rows.keys()].sort((a, b) => lengthOf(b) - lengthOf(a) || a - b);
+  const alone = longestFirst
     .filter((index) => lengthOf(index) > runLength)
     .map((index) => ({ lanes: [[index]], shape: packedShape(1, longLaneLength(lengthOf(index))) }));
-  const short = longest.slice(alone.length);
-  const laneLength = powerOfTwo(Math.max(leastLaneLength, ...short.slice(0, 1).map(lengthOf)));
+  const short = longestFirst.slice(alone.length);
+  const longest = Math.max(leastLaneLength, longestRow ?? 0, ...short.slice(0, 1).map(lengthOf));
+  const laneLength = powerOfTwo(Math.min(runLength, longest));
+  const perRun = runLength / laneLength;
   const lanes = firstFit(short, lengthOf, laneLength);
-  const lanesPerRun = runLength / laneLength;
-  const together = Array.from({ length: Math.ceil(lanes.length / lanesPerRun) }, (_, run) => {
-    const own = lanes.slice(run * lanesPerRun, (run + 1) * lanesPerRun);
-    if (own.length > 1) return { lanes: own, shape: packedShape(powerOfTwo(own.length), laneLength) };
+  const together = Array.from({ length: Math.ceil(lanes.length / perRun) }, (_, run) => {
+    const own = lanes.slice(run * perRun, (run + 1) * perRun);
+    if (perRun > 1) return { lanes: own, shape: packedShape(own.length > perRun / 2 ? perRun : perRun / 2, laneLength) };
     const used = own.flat().reduce((sum, index) => sum + lengthOf(index), 0);
-    return { lanes: own, shape: packedShape(1, powerOfTwo(Math.max(leastLaneLength, used))) };
+    return { lanes: own, shape: packedShape(1, used > laneLength / 2 ? laneLength : laneLength / 2) };
   });
   return [...alone, ...together];
 };

@@ -77,10 +77,14 @@ const engineOf = ({ specification, model, device, held, runners }: EngineParts):
   let runsSinceStep = 0;
   let dropoutSeed = lora?.seed ?? 0;
 
-  const lossesOf = async (rows: readonly TokenRow[], loss: LossSpecification, training: boolean): Promise<LossSums[]> => {
+  const lossesOf = async (
+    rows: readonly TokenRow[],
+    loss: LossSpecification,
+    { training, longestRow }: { training: boolean; longestRow?: number | undefined },
+  ): Promise<LossSums[]> => {
     rows.forEach((row, index) => checkRow(row, index, decoder, loss));
     const sums: MutableSums[] = rows.map(() => ({ tokenCount: 0, columns: {} }));
-    const batches = microBatches(rows, tokenBudget);
+    const batches = microBatches(rows, tokenBudget, longestRow);
     const take = (batch: MicroBatch, { columns, gradients }: LossOutcome): void => {
       addToRows(sums, rows, batch, columns);
       if (gradients !== undefined) held.add(gradients);
@@ -124,11 +128,11 @@ const engineOf = ({ specification, model, device, held, runners }: EngineParts):
       trainableCount: Object.values(model.trainable).reduce((sum, { data }) => sum + data.length, 0),
       parameterCount: [...decoder.parameters.values()].reduce((sum, shape) => sum + elementCount(shape), 0),
     },
-    forwardBackward: async (rows, loss) => {
+    forwardBackward: async (rows, loss, longestRow) => {
       if (names.length === 0) throw new UserError('this engine was made with parameters "none": it has nothing to train');
-      return totalOf(await lossesOf(rows, loss, true));
+      return totalOf(await lossesOf(rows, loss, { training: true, longestRow }));
     },
-    forward: (rows, loss) => lossesOf(rows, loss, false),
+    forward: (rows, loss) => lossesOf(rows, loss, { training: false }),
     optimStep: async (options) => {
       if (!held.hasGradients) throw new InternalError('optimStep without a forwardBackward before it: there are no gradients');
       const { tokenCount } = options;

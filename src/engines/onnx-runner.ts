@@ -1,11 +1,8 @@
-import { totalmem } from 'node:os';
 import { UserError } from '../base/errors.ts';
 import { randomFrom } from '../base/random.ts';
 import type { Graph } from '../graph/graph.ts';
-import { peakBytes } from '../graph/peak-bytes.ts';
 import type { HostTensor } from '../graph/tensor-type.ts';
 import { isAdapted } from '../nn/scope.ts';
-import type { Weights } from '../onnx/model.ts';
 import type { Arrays } from '../optim/optimiser.ts';
 import { compileProgram } from '../runtime/onnx-program.ts';
 import type { Program } from '../runtime/program.ts';
@@ -14,18 +11,14 @@ import type { DeviceState } from './device-state.ts';
 import { dropoutMask } from './dropout.ts';
 import type { EngineSpecification, LossSpecification, Score, ScoreRequest, TokenRow } from './engine.ts';
 import { hostCache } from './key-value-cache.ts';
-import { compileOptionsOf, hostParameter, type LoadedModel, type Purpose } from './loaded-model.ts';
+import { compileOptionsOf, hostParameter, type LoadedModel, type Purpose, weightBytes } from './loaded-model.ts';
 import { type MicroBatchShape, packed } from './micro-batch.ts';
 import { programCache } from './program-cache.ts';
+import { programBytes, programLimitBytes } from './program-memory.ts';
 import type { DropoutStream, LossOutcome, LossTask, OwnThreads, Runner } from './runner.ts';
 import { sampleAll } from './sampler.ts';
 import { decodeGraph, dropoutName, type GraphModel, gradientName, logitsGraph, lossGraph, prefillGraph, termName } from './step-graphs.ts';
-
-/**
- * The share of the machine's memory that a runner's compiled programs may take by `peakBytes`; they hold half as much again, and several
- * runners work side by side.
- */
-const programMemoryShare = 1 / 10;
+import { type TrainingGraph, trainingGraph } from './training-graph.ts';
 
 /** What holds parameters on a device: runners of such do not adopt any. */
 export type OnDevice = Pick<DeviceState, 'compile' | 'openCache'>;
@@ -37,30 +30,28 @@ interface Compilation {
   readonly threadCount?: number | undefined;
 }
 
-const sizeBytesOf = (weights: Weights): number =>
-  weights.values().reduce((sum, weight) => sum + ('location' in weight ? weight.byteLength : weight.data.byteLength), 0);
-
 /** Computes with ONNX Runtime in the calling thread, which each run blocks. */
 export const onnxRunner = (specification: EngineSpecification, model: LoadedModel, onDevice?: OnDevice): Runner => {
   const compileGraph = onDevice?.compile ?? compileProgram;
   const { decoder } = model;
   const lora = specification.parameters.kind === 'lora' ? specification.parameters : undefined;
   const names = Object.keys(model.trainable);
-  const { activations = 'kept' } = specification;
+  const limitBytes = programLimitBytes(specification.threadCount);
   const shapes = new Map(Object.entries(model.trainable).map(([name, { shape }]) => [name, shape]));
-  const programs = programCache(totalmem() * programMemoryShare);
+  const programs = programCache(limitBytes);
   let parameterInputs: Readonly<Record<string, HostTensor>> = {};
 
   const compile = (
     key: string,
-    trace: (model: GraphModel) => Graph,
+    trace: (model: GraphModel) => Graph | TrainingGraph,
     { purpose = 'inference', prepack = false, threadCount = specification.threadCount }: Compilation = {},
   ): Promise<Program> =>
     programs.get(`${purpose} ${key} ${threadCount ?? ''}`, () => {
       const frozen = model.frozen[purpose];
-      const graph = trace({ decoder, lora, byteForm: frozen.byteForm });
+      const traced = trace({ decoder, lora, byteForm: frozen.byteForm });
+      const { graph, sizeBytes } = 'graph' in traced ? traced : { graph: traced, sizeBytes: programBytes(traced) };
       return {
-        sizeBytes: peakBytes(graph) + (prepack ? sizeBytesOf(frozen.weights) : 0),
+        sizeBytes: sizeBytes + (prepack ? weightBytes(frozen.weights) : 0),
         compile: () =>
           compileGraph(graph, {
             device: specification.device,
@@ -73,7 +64,10 @@ export const onnxRunner = (specification: EngineSpecification, model: LoadedMode
   const lossProgram = (shape: MicroBatchShape, loss: LossSpecification, training: boolean, threadCount?: number) =>
     compile(
       JSON.stringify(['loss', shape, loss]),
-      (graphed) => lossGraph({ ...graphed, shape }, loss, training ? { trainable: names, activations } : undefined),
+      (graphed) =>
+        training
+          ? trainingGraph({ ...graphed, shape }, loss, { trainable: names, activations: specification.activations, limitBytes })
+          : lossGraph({ ...graphed, shape }, loss),
       { purpose: training ? 'training' : 'inference', threadCount },
     );
 

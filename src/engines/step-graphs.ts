@@ -41,7 +41,10 @@ const inputScope = ({ lora, byteForm }: GraphModel, training: boolean): Scope & 
     inputs,
     parameter,
     ...(byteForm && { frozen: int8Products(byteForm, once) }),
-    ...(training && lora && { frozenLikelihood: inSlices(byteForm ? int8Head(byteForm, once) : floatHead(parameter)) }),
+    // A head that is trained has a gradient of its own, which wants all logits.
+    ...((!training || lora) && {
+      frozenLikelihood: inSlices(byteForm && training ? int8Head(byteForm, once) : floatHead(parameter), training),
+    }),
     ...(adapter && { adapter }),
   };
 };

@@ -3,14 +3,16 @@ import type { Graph } from '../graph/graph.ts';
 import { elementCount } from '../graph/tensor-type.ts';
 import type { Value } from '../graph/value.ts';
 import { type NodeRecord, profiled } from '../runtime/profile.ts';
-import type { EngineSpecification, LossSpecification, TokenRow } from './engine.ts';
+import type { Activations, EngineSpecification, LossSpecification, TokenRow } from './engine.ts';
 import { compileOptionsOf, hostParameter, loadModel } from './loaded-model.ts';
 import { type MicroBatch, type MicroBatchShape, microBatches, packed, tokenBudgetOf } from './micro-batch.ts';
-import { lossGraph } from './step-graphs.ts';
+import { programLimitBytes } from './program-memory.ts';
+import { trainingGraph } from './training-graph.ts';
 
 /** Where the time of one micro-batch's forward and backward pass goes, on one thread. */
 export interface StepProfile {
   readonly shape: MicroBatchShape;
+  readonly activations: Activations;
   readonly tokenCount: number;
   readonly durationMs: number;
   /** Longest first. */
@@ -45,10 +47,11 @@ export const profileStep = async (
   if (largest === undefined) throw new UserError('There are no rows to profile: the data is empty, or every row was left out.');
   const frozen = model.frozen.training;
   const lora = specification.parameters.kind === 'lora' ? specification.parameters : undefined;
-  const graph = lossGraph({ decoder, lora: lora && { ...lora, dropout: 0 }, shape: largest.shape, byteForm: frozen.byteForm }, loss, {
-    trainable: Object.keys(model.trainable),
-    activations: specification.activations ?? 'kept',
-  });
+  const { graph, activations } = trainingGraph(
+    { decoder, lora: lora && { ...lora, dropout: 0 }, shape: largest.shape, byteForm: frozen.byteForm },
+    loss,
+    { trainable: Object.keys(model.trainable), activations: specification.activations, limitBytes: programLimitBytes(1) },
+  );
   const chosen = largest.lanes.map((lane) => lane.map((index) => rows[index] as TokenRow));
   const inputs = {
     ...Object.fromEntries(Object.entries(model.trainable).map(([name, parameter]) => [name, hostParameter(parameter)])),
@@ -61,6 +64,7 @@ export const profileStep = async (
   const measured = records.slice(perRun);
   return {
     shape: largest.shape,
+    activations,
     tokenCount: chosen.flat().reduce((sum, { tokens }) => sum + tokens.length, 0),
     durationMs: measured.reduce((sum, { durationMs }) => sum + durationMs, 0) / measuredRuns,
     byOp: linesOf(measured, ({ opType }) => opType).sort((a, b) => b.durationMs - a.durationMs),

@@ -6,7 +6,7 @@ import { writeFileAtomic } from '../base/folders.ts';
 import { appendJsonLines, readJsonLines } from '../base/json-lines.ts';
 import type { Engine, LossSpecification, LossSums, OptimiserSpecification, TokenRow } from '../engines/engine.ts';
 import { learningRateAt, type ScheduleName } from '../optim/schedule.ts';
-import { firstBatch, nextStep, stepCount as plannedStepCount } from '../text/batches.ts';
+import { firstBatch, nextStep, stepCount as plannedStepCount, type RowSize } from '../text/batches.ts';
 import { readCheckpoint, saveCheckpoint, type TrainingProgress } from './checkpoint.ts';
 
 /** How a student is trained; the `training` part of a config. */
@@ -78,7 +78,8 @@ export const fineTune = async (options: FineTuneOptions): Promise<FineTuneResult
   const { rowsPerStep, epochs, optimiser, maximumNorm, loss } = settings;
   const now = options.now ?? Date.now;
   const batches = { seed, epochCount: epochs, rowsPerStep };
-  const sizes = rows.map((row) => ({ tokenCount: row.tokens.length, weightedTokenCount: weightOf(row) }));
+  const sizes = rows.map(sizeOf);
+  const longestRow = longestOf(rows);
   const totalCount = plannedStepCount(rows.length, batches);
   const schedule = {
     name: settings.schedule,
@@ -123,7 +124,7 @@ export const fineTune = async (options: FineTuneOptions): Promise<FineTuneResult
       const startMs = now();
       const { rowIndices, weightedTokenCount } = next.plan;
       const stepRows = await Promise.all(rowIndices.map((index) => withTeacher(rows[index] as TokenRow, index, options)));
-      const sums = await engine.forwardBackward(stepRows, loss);
+      const sums = await engine.forwardBackward(stepRows, loss, longestRow);
       const learningRate = learningRateAt(progress.stepCount, schedule);
       const { gradientNorm } = await engine.optimStep({
         optimiser,
@@ -175,7 +176,13 @@ export const developmentLossOf = async (engine: Engine, rows: readonly TokenRow[
   return sums.reduce((sum, row) => sum + row.sum, 0) / sums.reduce((sum, row) => sum + row.tokenCount, 0);
 };
 
-const weightOf = (row: TokenRow): number => row.weights.reduce((sum, weight) => sum + weight, 0);
+/** Tokens of the longest row. */
+export const longestOf = (rows: readonly TokenRow[]): number => rows.reduce((most, { tokens }) => Math.max(most, tokens.length), 0);
+
+export const sizeOf = ({ tokens, weights }: TokenRow): RowSize => ({
+  tokenCount: tokens.length,
+  weightedTokenCount: weights.reduce((sum, weight) => sum + weight, 0),
+});
 
 const meansOf = ({ sum, tokenCount, terms }: LossSums) => ({
   loss: sum / tokenCount,

@@ -33,14 +33,14 @@ export const runBeginning = (
   configText,
   resolvedConfig,
   ...(configFolder !== undefined && { configFolder }),
-  // A budget that was reached is raised, a limit lowered, a folder moved, a row beside the arms added: no answer depends on them.
   // Settings that earlier runs could not name. Those computed as the default says, so that another value is another run.
   mayAppear: [
     ...['curation', 'collection.keep', 'collection.verify'],
     ...(config.engine.inferencePrecision === 'float32' ? ['engine.inferencePrecision'] : []),
   ],
+  // A budget that was reached is raised, a limit lowered, a folder moved, a row beside the arms added: no answer depends on them.
   mayChange: [
-    'output',
+    ...['output', 'engine.activations'],
     ...['budget', 'limits', 'prices', 'batch', 'retryFailed', 'verify.prices'].map((name) => `collection.${name}`),
     ...['teacher', 'collection.verify.teacher'].flatMap((teacher) =>
       ['concurrency', 'timeoutSeconds', 'apiKeyVariable'].map((name) => `${teacher}.${name}`),

@@ -18,7 +18,13 @@ import { questionsOf } from './questions.ts';
 import { collectForRun, type RunOptions, runResponsePriming } from './response-priming.ts';
 import { methodsOf } from './run-plan.ts';
 import type { StageProgress, Surroundings } from './surroundings.ts';
-import { profileTraining as profileStudent, type TrainReport, train as trainStudent } from './train.ts';
+import {
+  dryRunTraining,
+  type PlannedTraining,
+  profileTraining as profileStudent,
+  type TrainReport,
+  train as trainStudent,
+} from './train.ts';
 
 /** What a stage is told beside its config file. Everything has a default. */
 export interface StageOptions {
@@ -101,6 +107,12 @@ export const collectionFailures = async (configFile: string, options: StageOptio
 export const train = async (configFile: string, options: StageOptions = {}): Promise<TrainReport> => {
   const { config } = readConfig(parseTrainConfig, configFile, options);
   return trainStudent(config, await surroundingsOf(options));
+};
+
+/** What `retort train --dry-run` does: reads and checks everything, and says what the training would run and how much memory it would take. */
+export const planTraining = async (configFile: string, options: StageOptions = {}): Promise<PlannedTraining> => {
+  const { config } = readConfig(parseTrainConfig, configFile, options);
+  return dryRunTraining(config, await surroundingsOf(options));
 };
 
 /** What `retort train --profile` does: measures where the time of a training step goes, and trains nothing. */

@@ -113,6 +113,7 @@ export const studentSpecification = ({ config, engine, modelPath, seed }: Omit<S
     parameters: config.parameters.kind === 'lora' ? { ...config.parameters, seed } : config.parameters,
     precision: engine.precision,
     inferencePrecision: engine.inferencePrecision,
+    ...(engine.activations !== undefined && { activations: engine.activations }),
     device: engine.device,
     layout: 'worker',
     threadCount,

@@ -8,12 +8,14 @@ import { writeJsonAtomic } from '../base/folders.ts';
 import type { TrainConfig } from '../config/train-config.ts';
 import type { DataAccess } from '../data/open-data.ts';
 import { profileStep, type StepProfile } from '../engines/step-profile.ts';
+import { planTraining, type TrainingPlan } from '../engines/training-plan.ts';
 import { hashOf } from '../run-folder/compare-configs.ts';
+import { stepsOf } from '../text/batches.ts';
 import { loadModelText, type ModelText } from '../text/model-text.ts';
 import { rowOfLine, type TrainingLine } from '../text/training-lines.ts';
 import { type TrainingRows, trainingRows } from '../text/training-rows.ts';
 import { curatedLines, curationOf, type DataLines } from './curate-lines.ts';
-import { type FineTuneResult, fineTune, removeCheckpoints } from './fine-tune.ts';
+import { type FineTuneResult, fineTune, removeCheckpoints, sizeOf } from './fine-tune.ts';
 import { openStudent, studentSpecification, templateRecord, writeStudent } from './student.ts';
 import type { Surroundings } from './surroundings.ts';
 import { trainingLinesOf } from './training-data.ts';
@@ -91,6 +93,46 @@ export const train = async (config: TrainConfig, surroundings: Surroundings): Pr
   } finally {
     await lock.release();
   }
+};
+
+/** What a training would do, and what it would take. */
+export interface PlannedTraining extends TrainingPlan {
+  readonly rowCount: number;
+  readonly droppedCount: number;
+  readonly stepCount: number;
+  /** Tokens to learn, of all steps together. */
+  readonly weightedTokenCount: number;
+}
+
+/** `retort train --dry-run`: reads and checks all that a training would, and says what it would take. Nothing is trained or written. */
+export const dryRunTraining = async (config: TrainConfig, surroundings: Surroundings): Promise<PlannedTraining> => {
+  const { data, training, seed } = config;
+  const modelPath = await surroundings.resolveModel(config.student.model);
+  const lines = await readLines(config, surroundings);
+  const { kept } = await curationOf(lines, config, surroundings);
+  const text = await loadModelText(modelPath);
+  const rows = rowsOf(data.train, kept, config, text);
+  const developmentRows =
+    data.development === undefined ? [] : rowsOf(data.development, lines.development.slice(0, data.limit), config, text).rows;
+  const plans = [
+    ...stepsOf(
+      rows.rows.map(({ row }) => sizeOf(row)),
+      { seed, epochCount: training.epochs, rowsPerStep: training.rowsPerStep },
+    ),
+  ];
+  const plan = await planTraining(
+    studentSpecification({ config: config.student, engine: config.engine, modelPath, seed }),
+    plans.map(({ rowIndices }) => rowIndices.flatMap((index) => rows.rows[index]?.row ?? [])),
+    developmentRows.map(({ row }) => row),
+    training.loss,
+  );
+  return {
+    ...plan,
+    rowCount: rows.rows.length,
+    droppedCount: rows.dropped.length,
+    stepCount: plans.length,
+    weightedTokenCount: plans.reduce((sum, { weightedTokenCount }) => sum + weightedTokenCount, 0),
+  };
 };
 
 /** `retort train --profile`: where the time of the training's largest micro-batch goes. Nothing is trained or written. */

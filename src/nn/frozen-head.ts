@@ -42,9 +42,11 @@ const sliceLength = 256;
 /**
  * The likelihood of all tokens, slice by slice, so that the logits of all never exist. Since it is one number a token, its gradient is the slope times
  * what flows back, and the slope is made where the logits are: nothing of the vocabulary's size waits for the way back.
+ *
+ * @param differentiated whether slopes are wanted at all
  */
 export const inSlices =
-  (frozenHead: FrozenHead): NonNullable<Scope['frozenLikelihood']> =>
+  (frozenHead: FrozenHead, differentiated: boolean): NonNullable<Scope['frozenLikelihood']> =>
   (head, x, targets, vocabularySize) => {
     const tokenCount = targets.type.shape[0] as number;
     const sizes = Array.from({ length: Math.ceil(tokenCount / sliceLength) }, (_, slice) =>
@@ -54,7 +56,7 @@ export const inSlices =
     const likelihoods: Value[] = [];
     const slopes: Value[] = [];
     parts.forEach((part, index) => {
-      const previous = slopes.at(-1);
+      const previous = differentiated ? slopes.at(-1) : likelihoods.at(-1);
       const own = frozenHead(head, previous === undefined ? part : after(part, previous), partTargets[index] as Value, vocabularySize);
       likelihoods.push(own.likelihood);
       slopes.push(own.slope);

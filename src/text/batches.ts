@@ -59,6 +59,11 @@ export const nextStep = (
   return { plan, state: end >= rows.length ? { epoch: state.epoch + 1, position: 0 } : { epoch: state.epoch, position: end } };
 };
 
+/** Every optimiser step of a training, in its order. */
+export function* stepsOf(rows: readonly RowSize[], options: BatchOptions): Generator<StepPlan> {
+  for (let next = nextStep(rows, firstBatch, options); next !== undefined; next = nextStep(rows, next.state, options)) yield next.plan;
+}
+
 const checkOptions = (rows: readonly RowSize[], options: BatchOptions): void => {
   if (rows.length === 0) throw new UserError('There are no rows to train on: every one was dropped or the data is empty.');
   const { rowsPerStep, epochCount } = options;

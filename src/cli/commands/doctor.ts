@@ -1,9 +1,10 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
-import { availableParallelism, freemem, totalmem } from 'node:os';
+import { availableParallelism, freemem } from 'node:os';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { messageOf, UserError } from '../../base/errors.ts';
+import { gigabytes, memoryBytes } from '../../base/memory.ts';
 import { thisMachine } from '../../run-folder/machine.ts';
 import { packageVersion } from '../../run-folder/versions.ts';
 import type { DeviceName } from '../../runtime/devices.ts';
@@ -143,18 +144,14 @@ const processor = (): Finding[] => {
 };
 
 const memory = (): Finding => {
-  // a container's limit, where it is lower than what the machine has
-  const limit = process.constrainedMemory();
-  const total = limit > 0 ? Math.min(limit, totalmem()) : totalmem();
-  return { name: 'memory', value: `${gigabytes(total)} GB, ${gigabytes(Math.min(freemem(), total))} GB free` };
+  const total = memoryBytes();
+  return { name: 'memory', value: `${gigabytes(total)}, ${gigabytes(Math.min(freemem(), total))} free` };
 };
-
-const gigabytes = (bytes: number): string => (bytes / 1e9).toFixed(1);
 
 const cache = async (): Promise<Finding> => {
   const folder = defaultCacheFolder();
   const size = await sizeOf(folder);
-  return { name: 'cache', value: size === undefined ? `${folder} (nothing there yet)` : `${folder}, ${gigabytes(size)} GB` };
+  return { name: 'cache', value: size === undefined ? `${folder} (nothing there yet)` : `${folder}, ${gigabytes(size)}` };
 };
 
 const sizeOf = async (folder: string): Promise<number | undefined> => {
