@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { batchSizes, lengthBucket, lossBucket } from '../src/engines/buckets.ts';
-import { microBatches } from '../src/engines/micro-batch.ts';
+import type { TokenRow } from '../src/engines/engine.ts';
+import { lossPositions, microBatches } from '../src/engines/micro-batch.ts';
 import { rowsOf } from './engine-laws/suite.ts';
 
 const length = fc.integer({ min: 1, max: 16_384 });
@@ -25,8 +26,13 @@ describe('sizes that programs are compiled for', () => {
     assert.deepEqual([...buckets], [1280, 1536, 1792, 2048]);
   });
 
-  it('of a large model are two, in lanes of several rows, with a place for the loss of every token', () => {
-    const shape = (batch: number, sequence: number) => ({ batch, sequence, lossCount: batch * sequence, packed: true });
+  it('of a large model are two, in lanes of several rows, with places for the losses that there may be', () => {
+    const shape = (batch: number, sequence: number, share = 0.75) => ({
+      batch,
+      sequence,
+      lossCount: share * batch * sequence,
+      packed: true,
+    });
     const rows = rowsOf([250, 40, 129, 180, 64, 130], 2);
     assert.deepEqual(microBatches(rows, 485), [
       { lanes: [[0], [3, 4]], shape: shape(2, 256) },
@@ -34,14 +40,16 @@ describe('sizes that programs are compiled for', () => {
     ]);
     assert.deepEqual(microBatches(rows.slice(0, 1), 485), [{ lanes: [[0]], shape: shape(1, 256) }]);
     // Others are longer: all take the lanes that these want.
-    assert.deepEqual(microBatches(rows, 485, 300), [
-      { lanes: [[0, 3, 4]], shape: shape(1, 512) },
-      { lanes: [[5, 2, 1]], shape: shape(1, 512) },
+    assert.deepEqual(microBatches(rows, 485, { tokenCount: 300, weightedShare: 0.8 }), [
+      { lanes: [[0, 3, 4]], shape: shape(1, 512, 1) },
+      { lanes: [[5, 2, 1]], shape: shape(1, 512, 1) },
     ]);
-    assert.deepEqual(microBatches(rows.slice(1, 3), 485, 300), [{ lanes: [[1, 0]], shape: shape(1, 256) }]);
+    assert.deepEqual(microBatches(rows.slice(1, 3), 485, { tokenCount: 300, weightedShare: 0.8 }), [
+      { lanes: [[1, 0]], shape: shape(1, 256, 1) },
+    ]);
     assert.deepEqual(microBatches(rowsOf([600, 20], 2), 485), [
       { lanes: [[0]], shape: shape(1, 768) },
-      { lanes: [[1]], shape: shape(2, 128) },
+      { lanes: [[1]], shape: shape(1, 256) },
     ]);
     // A small one takes rows of like lengths together, each in a lane of its own.
     assert.ok(microBatches(rows, 100_000).every(({ lanes }) => lanes.every((lane) => lane.length === 1)));
@@ -50,13 +58,16 @@ describe('sizes that programs are compiled for', () => {
   it('of a large model hold every row once, in lanes that are long enough', () => {
     fc.assert(
       fc.property(fc.array(fc.integer({ min: 2, max: 700 }), { maxLength: 40 }), fc.integer({ min: 64, max: 1000 }), (lengths, budget) => {
-        const batches = microBatches(rowsOf(lengths, 1), budget);
+        const rows = rowsOf(lengths, 1);
+        const batches = microBatches(rows, budget);
         assert.deepEqual(
           batches.flatMap(({ lanes }) => lanes.flat()).sort((a, b) => a - b),
           [...lengths.keys()],
         );
         for (const { lanes, shape } of batches) {
           assert.ok(lanes.length <= shape.batch && shape.batch * shape.sequence <= 1024);
+          const own = lanes.flat().reduce((sum, index) => sum + lossPositions(rows[index] as TokenRow).length, 0);
+          assert.ok(own <= shape.lossCount, 'a place for every loss');
           for (const lane of lanes) assert.ok(lane.reduce((sum, index) => sum + (lengths[index] as number), 0) <= shape.sequence);
         }
         const runLength = 2 ** Math.ceil(Math.log2(Math.max(256, budget)));

@@ -10,9 +10,9 @@ export interface Engine {
   /**
    * Adds the gradients of the rows' summed loss to what was accumulated. Rows are taken in the order given and summed in it, so that one
    * call with eight rows and eight calls with one give the same sum up to rounding.
-   * @param longestRow tokens of the longest row of the whole training, so that all its calls take programs of the same shapes; absent: of these rows
+   * @param limits of all rows of the training, so that all its calls take programs of the same shapes; absent: of these rows
    */
-  forwardBackward(rows: readonly TokenRow[], loss: LossSpecification, longestRow?: number): Promise<LossSums>;
+  forwardBackward(rows: readonly TokenRow[], loss: LossSpecification, limits?: RowLimits): Promise<LossSums>;
   /** One optimiser step with the accumulated gradients divided by `tokenCount`; empties the accumulation. */
   optimStep(options: OptimStepOptions): Promise<OptimStepReport>;
   /** The loss of rows, without gradients: sums over each row by itself. */
@@ -104,6 +104,13 @@ export interface TokenRow {
   readonly weights: readonly number[];
   /** For losses against a teacher: its logits for each token of weight ≠ 0, in order, [weighted tokens, vocabulary]. */
   readonly teacherLogits?: Float32Array;
+}
+
+/** What no row of a set goes beyond. */
+export interface RowLimits {
+  readonly tokenCount: number;
+  /** The share of a row's tokens that have a weight, 0 … 1. */
+  readonly weightedShare: number;
 }
 
 export type LossSpecification =

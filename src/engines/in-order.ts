@@ -16,7 +16,7 @@ export const inOrder = (engine: Engine): Engine => {
   };
   return {
     information: engine.information,
-    forwardBackward: (rows, loss, longestRow) => enqueue('forwardBackward', () => engine.forwardBackward(rows, loss, longestRow)),
+    forwardBackward: (rows, loss, limits) => enqueue('forwardBackward', () => engine.forwardBackward(rows, loss, limits)),
     optimStep: (options) => enqueue('optimStep', () => engine.optimStep(options)),
     forward: (rows, loss) => enqueue('forward', () => engine.forward(rows, loss)),
     sample: (requests, options, control) => enqueue('sample', () => engine.sample(requests, options, control)),

@@ -1,6 +1,6 @@
 import type { HostTensor } from '../graph/tensor-type.ts';
 import { batchSizes, lengthBucket, longLaneLength, lossBucket, powerOfTwo } from './buckets.ts';
-import type { TokenRow } from './engine.ts';
+import type { RowLimits, TokenRow } from './engine.ts';
 
 /** Rows that one run computes together. */
 export interface MicroBatch {
@@ -32,10 +32,19 @@ const largeModelTokens = 1024;
 /**
  * Which rows share a run depends on nothing but them.
  *
- * @param longestRow of all rows that are computed in turn, so that all take programs of the same shapes
+ * @param limits of all rows that are computed in turn, so that all take programs of the same shapes; these rows are within them
  */
-export const microBatches = (rows: readonly TokenRow[], tokenBudget: number, longestRow?: number): MicroBatch[] =>
-  tokenBudget < largeModelTokens ? packs(rows, tokenBudget, longestRow) : likeLengths(rows, tokenBudget);
+export const microBatches = (rows: readonly TokenRow[], tokenBudget: number, limits = rowLimits(rows)): MicroBatch[] =>
+  tokenBudget < largeModelTokens ? packs(rows, tokenBudget, limits) : likeLengths(rows, tokenBudget);
+
+export const rowLimits = (rows: readonly TokenRow[]): RowLimits =>
+  rows.reduce(
+    ({ tokenCount, weightedShare }, row) => ({
+      tokenCount: Math.max(tokenCount, row.tokens.length),
+      weightedShare: Math.max(weightedShare, lossPositions(row).length / row.tokens.length),
+    }),
+    { tokenCount: 0, weightedShare: 0 },
+  );
 
 /** Rows by length bucket, the shortest bucket first, each in the order given; a row in each sequence. */
 const likeLengths = (rows: readonly TokenRow[], tokenBudget: number): MicroBatch[] => {
@@ -62,36 +71,32 @@ const leastLaneLength = 128;
 
 /**
  * Rows one after the other in sequences (lanes) no longer than the longest row of all needs, since attention costs their square, and as many lanes in a
- * run as the budget allows. There are two shapes, that and its half, with a place for the loss of every token: a large model's program takes seconds to
- * compile, and so much memory that few can be kept. Longer rows run alone, in shapes of their own.
+ * run as the budget allows. There are two shapes, that and its half, each with places for as many losses as the most talkative row's share makes of it: a
+ * large model's program takes seconds to compile, and so much memory that few can be kept. Longer rows run alone, in shapes of their own.
  */
-const packs = (rows: readonly TokenRow[], tokenBudget: number, longestRow?: number): MicroBatch[] => {
+const packs = (rows: readonly TokenRow[], tokenBudget: number, limits: RowLimits): MicroBatch[] => {
   const lengthOf = (index: number): number => (rows[index] as TokenRow).tokens.length;
   const runLength = powerOfTwo(Math.max(leastRunLength, tokenBudget));
+  const shapeOf = (batch: number, sequence: number): MicroBatchShape => {
+    const places = batch * sequence;
+    return { batch, sequence, lossCount: lossBucket(Math.ceil(limits.weightedShare * places), places), packed: true };
+  };
   const longestFirst = [...rows.keys()].sort((a, b) => lengthOf(b) - lengthOf(a) || a - b);
   const alone = longestFirst
     .filter((index) => lengthOf(index) > runLength)
-    .map((index) => ({ lanes: [[index]], shape: packedShape(1, longLaneLength(lengthOf(index))) }));
+    .map((index) => ({ lanes: [[index]], shape: shapeOf(1, longLaneLength(lengthOf(index))) }));
   const short = longestFirst.slice(alone.length);
-  const longest = Math.max(leastLaneLength, longestRow ?? 0, ...short.slice(0, 1).map(lengthOf));
-  const laneLength = powerOfTwo(Math.min(runLength, longest));
+  const laneLength = powerOfTwo(Math.min(runLength, Math.max(leastLaneLength, limits.tokenCount)));
   const perRun = runLength / laneLength;
   const lanes = firstFit(short, lengthOf, laneLength);
   const together = Array.from({ length: Math.ceil(lanes.length / perRun) }, (_, run) => {
     const own = lanes.slice(run * perRun, (run + 1) * perRun);
-    if (perRun > 1) return { lanes: own, shape: packedShape(own.length > perRun / 2 ? perRun : perRun / 2, laneLength) };
+    if (perRun > 1) return { lanes: own, shape: shapeOf(own.length > perRun / 2 ? perRun : perRun / 2, laneLength) };
     const used = own.flat().reduce((sum, index) => sum + lengthOf(index), 0);
-    return { lanes: own, shape: packedShape(1, used > laneLength / 2 ? laneLength : laneLength / 2) };
+    return { lanes: own, shape: shapeOf(1, used > laneLength / 2 ? laneLength : laneLength / 2) };
   });
   return [...alone, ...together];
 };
-
-const packedShape = (batch: number, sequence: number): MicroBatchShape => ({
-  batch,
-  sequence,
-  lossCount: batch * sequence,
-  packed: true,
-});
 
 /** Lanes by first fit, the longest rows first (Johnson 1973): hardly more than 11/9 of the fewest that there could be. */
 const firstFit = (longestFirst: readonly number[], lengthOf: (index: number) => number, laneLength: number): number[][] => {

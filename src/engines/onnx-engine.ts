@@ -5,7 +5,7 @@ import { openDevice } from '../runtime/open-device.ts';
 import type { Device } from '../runtime/program.ts';
 import { checkRow, checkSampleRequests, checkScoreRequest } from './check-rows.ts';
 import { deviceState } from './device-state.ts';
-import type { Engine, EngineSpecification, EngineState, LossSpecification, LossSums, Score, TokenRow } from './engine.ts';
+import type { Engine, EngineSpecification, EngineState, LossSpecification, LossSums, RowLimits, Score, TokenRow } from './engine.ts';
 import { type LoadedModel, loadModel } from './loaded-model.ts';
 import { lossPositions, type MicroBatch, microBatches, tokenBudgetOf } from './micro-batch.ts';
 import { onnxRunner } from './onnx-runner.ts';
@@ -80,11 +80,11 @@ const engineOf = ({ specification, model, device, held, runners }: EngineParts):
   const lossesOf = async (
     rows: readonly TokenRow[],
     loss: LossSpecification,
-    { training, longestRow }: { training: boolean; longestRow?: number | undefined },
+    { training, limits }: { training: boolean; limits?: RowLimits | undefined },
   ): Promise<LossSums[]> => {
     rows.forEach((row, index) => checkRow(row, index, decoder, loss));
     const sums: MutableSums[] = rows.map(() => ({ tokenCount: 0, columns: {} }));
-    const batches = microBatches(rows, tokenBudget, longestRow);
+    const batches = microBatches(rows, tokenBudget, limits);
     const take = (batch: MicroBatch, { columns, gradients }: LossOutcome): void => {
       addToRows(sums, rows, batch, columns);
       if (gradients !== undefined) held.add(gradients);
@@ -128,9 +128,9 @@ const engineOf = ({ specification, model, device, held, runners }: EngineParts):
       trainableCount: Object.values(model.trainable).reduce((sum, { data }) => sum + data.length, 0),
       parameterCount: [...decoder.parameters.values()].reduce((sum, shape) => sum + elementCount(shape), 0),
     },
-    forwardBackward: async (rows, loss, longestRow) => {
+    forwardBackward: async (rows, loss, limits) => {
       if (names.length === 0) throw new UserError('this engine was made with parameters "none": it has nothing to train');
-      return totalOf(await lossesOf(rows, loss, { training: true, longestRow }));
+      return totalOf(await lossesOf(rows, loss, { training: true, limits }));
     },
     forward: (rows, loss) => lossesOf(rows, loss, { training: false }),
     optimStep: async (options) => {

@@ -1,6 +1,6 @@
 import type { Activations, EngineSpecification, LossSpecification, TokenRow } from './engine.ts';
 import { type LoadedModel, loadModel, weightBytes } from './loaded-model.ts';
-import { type MicroBatch, type MicroBatchShape, microBatches, tokenBudgetOf } from './micro-batch.ts';
+import { type MicroBatch, type MicroBatchShape, microBatches, rowLimits, tokenBudgetOf } from './micro-batch.ts';
 import { programBytes, programLimitBytes } from './program-memory.ts';
 import { lossGraph } from './step-graphs.ts';
 import { trainingGraph } from './training-graph.ts';
@@ -43,8 +43,8 @@ export const planTraining = async (
 ): Promise<TrainingPlan> => {
   const model = await loadModel(specification);
   const tokenBudget = tokenBudgetOf(model.decoder);
-  const longestRow = Math.max(...steps.flat().map(({ tokens }) => tokens.length));
-  const batches = steps.flatMap((rows) => microBatches(rows, tokenBudget, longestRow));
+  const limits = rowLimits(steps.flat());
+  const batches = steps.flatMap((rows) => microBatches(rows, tokenBudget, limits));
   const { runnerCount = 1, threadCount } = specification;
   const limitBytes = programLimitBytes(threadCount === undefined ? undefined : threadCount / runnerCount);
   const training = byShape(batches).map(({ shape, count }) => {

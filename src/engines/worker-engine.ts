@@ -9,7 +9,7 @@ export const workerEngine = async (specification: EngineSpecification): Promise<
   });
   return {
     information: ready,
-    forwardBackward: (rows, loss, longestRow) => call('forwardBackward', [rows, loss, longestRow]),
+    forwardBackward: (rows, loss, limits) => call('forwardBackward', [rows, loss, limits]),
     optimStep: (options) => call('optimStep', [options]),
     forward: (rows, loss) => call('forward', [rows, loss]),
     sample: (requests, options, control) => call('sample', [requests, options], control),

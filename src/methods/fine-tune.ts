@@ -5,6 +5,7 @@ import { z } from 'zod';
 import { writeFileAtomic } from '../base/folders.ts';
 import { appendJsonLines, readJsonLines } from '../base/json-lines.ts';
 import type { Engine, LossSpecification, LossSums, OptimiserSpecification, TokenRow } from '../engines/engine.ts';
+import { rowLimits } from '../engines/micro-batch.ts';
 import { learningRateAt, type ScheduleName } from '../optim/schedule.ts';
 import { firstBatch, nextStep, stepCount as plannedStepCount, type RowSize } from '../text/batches.ts';
 import { readCheckpoint, saveCheckpoint, type TrainingProgress } from './checkpoint.ts';
@@ -79,7 +80,7 @@ export const fineTune = async (options: FineTuneOptions): Promise<FineTuneResult
   const now = options.now ?? Date.now;
   const batches = { seed, epochCount: epochs, rowsPerStep };
   const sizes = rows.map(sizeOf);
-  const longestRow = longestOf(rows);
+  const limits = rowLimits(rows);
   const totalCount = plannedStepCount(rows.length, batches);
   const schedule = {
     name: settings.schedule,
@@ -124,7 +125,7 @@ export const fineTune = async (options: FineTuneOptions): Promise<FineTuneResult
       const startMs = now();
       const { rowIndices, weightedTokenCount } = next.plan;
       const stepRows = await Promise.all(rowIndices.map((index) => withTeacher(rows[index] as TokenRow, index, options)));
-      const sums = await engine.forwardBackward(stepRows, loss, longestRow);
+      const sums = await engine.forwardBackward(stepRows, loss, limits);
       const learningRate = learningRateAt(progress.stepCount, schedule);
       const { gradientNorm } = await engine.optimStep({
         optimiser,
@@ -175,9 +176,6 @@ export const developmentLossOf = async (engine: Engine, rows: readonly TokenRow[
   const sums = await engine.forward(rows, { name: 'cross-entropy' });
   return sums.reduce((sum, row) => sum + row.sum, 0) / sums.reduce((sum, row) => sum + row.tokenCount, 0);
 };
-
-/** Tokens of the longest row. */
-export const longestOf = (rows: readonly TokenRow[]): number => rows.reduce((most, { tokens }) => Math.max(most, tokens.length), 0);
 
 export const sizeOf = ({ tokens, weights }: TokenRow): RowSize => ({
   tokenCount: tokens.length,
