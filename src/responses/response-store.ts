@@ -2,7 +2,7 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { lockFolder } from '../base/folder-lock.ts';
 import { hasCode } from '../base/folders.ts';
-import { appendJsonLines, readJsonLines, type TornLine } from '../base/json-lines.ts';
+import { appendJsonLines, type HandedLine, readJsonLines, type TornLine } from '../base/json-lines.ts';
 import { type AnswerHead, readAnswerHeads, withTextsLast } from './answer-head.ts';
 import { parseResponse, type Response } from './response.ts';
 import { addSpending, addUsage, nothingSpent, type Spending } from './spending.ts';
@@ -21,6 +21,8 @@ export interface ResponseStore {
   readonly spent: () => Spending;
   /** Resolves when the answer is on the disk. */
   append(response: Response): Promise<void>;
+  /** Resolves when the answer outlives this process. Whoever calls it awaits `onDisk` too, which may reject. */
+  hand(response: Response): Promise<HandedLine>;
   close(): Promise<void>;
 }
 
@@ -46,13 +48,15 @@ export const openResponseStore = async (
       await lines.close();
       throw thrown;
     }
+    const hand = async (response: Response): Promise<HandedLine> => {
+      const { onDisk } = await lines.hand(withTextsLast(response));
+      return { onDisk: onDisk.then(() => add({ ...response, isEmpty: response.text.trim() === '' })) };
+    };
     return {
       answers,
       spent: () => spent,
-      append: async (response) => {
-        await lines.append(withTextsLast(response));
-        add({ ...response, isEmpty: response.text.trim() === '' });
-      },
+      append: async (response) => (await hand(response)).onDisk,
+      hand,
       close: async () => {
         await lines.close();
         await lock.release();
