@@ -26,11 +26,14 @@ export interface ResponseStore {
   close(): Promise<void>;
 }
 
+export interface OpenStoreOptions {
+  readonly onTorn?: (torn: TornLine) => void;
+  /** Told of every answer that is there, in the order of the lines, and then of every one that comes, when it is on the disk. */
+  readonly onAnswer?: (head: AnswerHead) => void;
+}
+
 /** Opens a folder of answers, creating it if need be. Throws a FolderInUseError that names the process which has it open. */
-export const openResponseStore = async (
-  folder: string,
-  options: { readonly onTorn?: (torn: TornLine) => void } = {},
-): Promise<ResponseStore> => {
+export const openResponseStore = async (folder: string, options: OpenStoreOptions = {}): Promise<ResponseStore> => {
   const lock = await lockFolder(folder);
   try {
     const path = responsesFile(folder);
@@ -41,6 +44,7 @@ export const openResponseStore = async (
     const add = (head: AnswerHead): void => {
       answers.set(head.requestKey, storedAnswer(head, shared));
       spent = addSpending(spent, spendingOf(head));
+      options.onAnswer?.(head);
     };
     try {
       for await (const head of readAnswerHeads(path)) add(head);
