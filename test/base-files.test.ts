@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { statSync, writeSync } from 'node:fs';
 import { appendFile, chmod, mkdir, mkdtemp, open, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -185,17 +186,24 @@ const heldBack = (syncs: PromiseWithResolvers<void>[]): Promise<void> => {
 const withSync =
   (datasync: () => Promise<void>) =>
   async (path: string, mode: number): Promise<AppendableFile> =>
-    Object.assign(await open(path, 'a+', mode), { datasync });
+    Object.assign(await openFile(path, mode), { datasync });
+
+const openFile = async (path: string, mode: number): Promise<AppendableFile> => {
+  const handle = await open(path, 'a+', mode);
+  return Object.assign(handle, {
+    write: (bytes: Uint8Array, offset: number, length: number) => writeSync(handle.fd, bytes, offset, length),
+  });
+};
 
 /** A file on a disk with room for so many bytes: takes what fits, then says ENOSPC, as Linux does. */
 const smallDisk =
   (roomBytes: number) =>
   async (path: string, mode: number): Promise<AppendableFile> => {
-    const handle = await open(path, 'a+', mode);
-    const write = handle.write.bind(handle);
-    return Object.assign(handle, {
-      write: async (bytes: Uint8Array, offset: number, length: number) => {
-        const room = roomBytes - (await handle.stat()).size;
+    const file = await openFile(path, mode);
+    const write = file.write.bind(file);
+    return Object.assign(file, {
+      write: (bytes: Uint8Array, offset: number, length: number) => {
+        const room = roomBytes - statSync(path).size;
         if (room <= 0) throw Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC' });
         return write(bytes, offset, Math.min(length, room));
       },
