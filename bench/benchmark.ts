@@ -9,6 +9,8 @@ export interface BenchmarkOptions {
   readonly python: PythonEnvironment;
   readonly roundCount: number;
   readonly threadCount: number;
+  /** How often what is killed is killed. */
+  readonly killCount: number;
   /** Also modes of the rival that take minutes to begin (torch.compile). */
   readonly withCompiled: boolean;
   readonly log: (line: string) => void;

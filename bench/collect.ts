@@ -36,8 +36,6 @@ const faultNames = [
   'stall',
 ] as const;
 
-const killCount = 200;
-
 /** As the command starts Node (src/cli/main.ts). */
 const commandFlags = ['--max-semi-space-size=16'];
 
@@ -201,12 +199,15 @@ const measureFaults: Measure = (folder, { log }) => {
   });
 };
 
+/** What is killed, by the words in which the tests say how often. */
+const killed = ['the collector', 'batches of openAi', 'batches of anthropic'] as const;
+
 /** The tests that kill the collector, with as many kills as they are meant for. */
-const measureKills: Measure = async (_, { log }) => {
+const measureKills: Measure = async (_, { killCount, log }) => {
   const started = performance.now();
   const files = ['collect-kill.test.ts', 'collect-provider-batch.test.ts'].map((file) => join('test', file));
   const environment = { ...process.env, RETORT_KILLS: String(killCount) };
-  const { status, stdout } = spawnSync(execPath, ['--test', '--test-name-pattern', 'killed', ...files], {
+  const { status, stdout } = spawnSync(execPath, ['--test', '--test-reporter', 'spec', '--test-name-pattern', 'killed', ...files], {
     cwd: root,
     env: environment,
     encoding: 'utf8',
@@ -214,12 +215,22 @@ const measureKills: Measure = async (_, { log }) => {
   const minutes = (performance.now() - started) / 60_000;
   log(`kills: ended with ${status} after ${minutes.toFixed(0)} minutes`);
   const passed = Number(/^ℹ pass (\d+)$/m.exec(stdout)?.[1] ?? 0);
+  // The tests count a kill only where it met a collector that had work left.
+  const counts = killed.map((what) => Number(new RegExp(`ℹ (\\d+) kills of ${what}, each with work under way`).exec(stdout)?.[1] ?? 0));
+  const counted = killed.map((what, index) => `${counts[index]} of ${what}`).join(', ');
   return {
     notes: [
-      `- ${killCount} kills at random moments, of the collector and of its batches at both providers: ${passed} of 3 end with the same answers and no more billed than was under way (${minutes.toFixed(0)} minutes)`,
+      `- kills at random moments, each with work under way: ${counted}; ${passed} of ${killed.length} end with the same answers and no more billed than was under way (${minutes.toFixed(0)} minutes)`,
     ],
     targets: [
-      { name: `collect, ${killCount} kills three times over`, measured: status === 0 ? passed : 0, bound: 'at least', value: 3, unit: '' },
+      { name: 'collect, kills of each with work under way', measured: Math.min(...counts), bound: 'at least', value: killCount, unit: '' },
+      {
+        name: 'collect, the same answers after them, three times over',
+        measured: status === 0 ? passed : 0,
+        bound: 'at least',
+        value: killed.length,
+        unit: '',
+      },
     ],
   };
 };

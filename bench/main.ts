@@ -38,6 +38,7 @@ const usage = `npm run bench -- NAME [PART...] [options]      NAME: ${Object.key
   --create-environment   make that environment in .cache first
   --rounds N             how often each contestant is measured, in turn (default 5)
   --threads N            threads of each contestant (default: as many as there are cores)
+  --kills N              how often collect kills each collector (default 200)
   --compiled             also torch.compile, which takes minutes to begin
 `;
 
@@ -88,6 +89,7 @@ const main = async (): Promise<void> => {
       'create-environment': { type: 'boolean', default: false },
       rounds: { type: 'string', default: '5' },
       threads: { type: 'string' },
+      kills: { type: 'string', default: '200' },
       compiled: { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
     },
@@ -113,6 +115,7 @@ const main = async (): Promise<void> => {
     python,
     roundCount: countOf(values.rounds, 'rounds'),
     threadCount: values.threads === undefined ? availableParallelism() : countOf(values.threads, 'threads'),
+    killCount: countOf(values.kills, 'kills'),
     withCompiled: values.compiled,
     log: (line) => stderr.write(`${line}\n`),
   });

@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { appendFile, chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { statSync, writeSync } from 'node:fs';
+import { appendFile, chmod, mkdir, mkdtemp, open, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { FolderInUseError, lockFolder } from '../src/base/folder-lock.ts';
 import { DiskFullError, pathWithin, sha256OfFile, writeFileAtomic } from '../src/base/folders.ts';
 import { type AppendableFile, appendJsonLines, readJsonLines, refuseTornLine, type TornLine } from '../src/base/json-lines.ts';
@@ -128,22 +130,80 @@ describe('JSON lines', () => {
       appender.append({ lost: 'y'.repeat(80) }),
       (thrown) => thrown instanceof DiskFullError && /make room/.test(thrown.message),
     );
-    await assert.rejects(appender.append({ small: 1 }), DiskFullError);
+    for (const small of [1, 2, 3]) await assert.rejects(appender.append({ small }), DiskFullError);
     await appender.close();
     assert.equal(await readFile(path, 'utf8'), `{"kept":"${'x'.repeat(40)}"}\n`);
   });
+
+  it('are in the file when they are handed over, and on the disk after the sync that began later', async () => {
+    const path = join(folder, 'handed.jsonl');
+    const syncs: PromiseWithResolvers<void>[] = [];
+    const appender = await appendJsonLines(path, { openFile: withSync(() => heldBack(syncs)) });
+    const onDisk: number[] = [];
+    const hand = async (value: number) => {
+      const handed = await appender.hand(value);
+      return handed.onDisk.then(() => onDisk.push(value));
+    };
+    const saved = [hand(1)];
+    while (syncs.length === 0) await sleep(1);
+    saved.push(hand(2), hand(3));
+    while ((await readFile(path, 'utf8')) !== '1\n2\n3\n') await sleep(1);
+    assert.deepEqual([onDisk, syncs.length], [[], 1]);
+    syncs[0]?.resolve();
+    while (syncs.length === 1) await sleep(1);
+    assert.deepEqual(onDisk, [1]);
+    syncs[1]?.resolve();
+    await Promise.all(saved);
+    assert.deepEqual([onDisk, syncs.length], [[1, 2, 3], 2]);
+    await appender.close();
+  });
+
+  it('are taken back when they were handed over and the disk then fails to keep them', async () => {
+    const path = join(folder, 'unsynced.jsonl');
+    const syncs: PromiseWithResolvers<void>[] = [];
+    const appender = await appendJsonLines(path, { openFile: withSync(() => heldBack(syncs)) });
+    const first = appender.append(1);
+    while (syncs.length === 0) await sleep(1);
+    syncs[0]?.resolve();
+    await first;
+    const [second, third] = [await appender.hand(2), await appender.hand(3)];
+    while (syncs.length === 1) await sleep(1);
+    syncs[1]?.reject(Object.assign(new Error('ENOSPC: no space left on device, fdatasync'), { code: 'ENOSPC' }));
+    await Promise.all([second, third].map(({ onDisk }) => assert.rejects(onDisk, DiskFullError)));
+    await assert.rejects(appender.hand(4), DiskFullError);
+    await appender.close();
+    assert.equal(await readFile(path, 'utf8'), '1\n');
+  });
 });
+
+const heldBack = (syncs: PromiseWithResolvers<void>[]): Promise<void> => {
+  const sync = Promise.withResolvers<void>();
+  syncs.push(sync);
+  return sync.promise;
+};
+
+/** A file whose syncs are somebody else's. */
+const withSync =
+  (datasync: () => Promise<void>) =>
+  async (path: string, mode: number): Promise<AppendableFile> =>
+    Object.assign(await openFile(path, mode), { datasync });
+
+const openFile = async (path: string, mode: number): Promise<AppendableFile> => {
+  const handle = await open(path, 'a+', mode);
+  return Object.assign(handle, {
+    write: (bytes: Uint8Array, offset: number, length: number) => writeSync(handle.fd, bytes, offset, length),
+  });
+};
 
 /** A file on a disk with room for so many bytes: takes what fits, then says ENOSPC, as Linux does. */
 const smallDisk =
   (roomBytes: number) =>
   async (path: string, mode: number): Promise<AppendableFile> => {
-    const { open } = await import('node:fs/promises');
-    const handle = await open(path, 'a+', mode);
-    const write = handle.write.bind(handle);
-    return Object.assign(handle, {
-      write: async (bytes: Uint8Array, offset: number, length: number) => {
-        const room = roomBytes - (await handle.stat()).size;
+    const file = await openFile(path, mode);
+    const write = file.write.bind(file);
+    return Object.assign(file, {
+      write: (bytes: Uint8Array, offset: number, length: number) => {
+        const room = roomBytes - statSync(path).size;
         if (room <= 0) throw Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC' });
         return write(bytes, offset, Math.min(length, room));
       },

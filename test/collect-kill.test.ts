@@ -64,7 +64,7 @@ const killCount = Number(process.env['RETORT_KILLS'] ?? 5);
 describe(`a collector killed ${killCount} times at random moments`, () => {
   it('has in the end what an undisturbed one has, and bought again only what was under way', {
     timeout: 60_000 + killCount * 5000,
-  }, async () => {
+  }, async (test) => {
     const count = 30 * killCount;
     const [server, calmServer] = [await startFaultServer({ latencyMs: 15 }), await startFaultServer({ latencyMs: 1 })];
     try {
@@ -79,13 +79,16 @@ describe(`a collector killed ${killCount} times at random moments`, () => {
         await sleep(random.uniform() * 20); // Anywhere between two answers, and in the middle of a write.
         assert.equal(child.exitCode, null, output());
         child.kill('SIGKILL');
-        await once(child, 'exit');
+        const [, signal] = await once(child, 'exit');
+        assert.equal(signal, 'SIGKILL');
         await settled(server);
         const kept = await persisted(options.folder);
+        assert.ok(kept.size < count, 'nothing was left to do');
         const lost = server.served.slice(servedBefore).filter((request) => !kept.has(idOf(request)));
         assert.ok(lost.length <= options.concurrency, `${lost.length} requests were under way`);
         lostCount += lost.length;
       }
+      test.diagnostic(`${killCount} kills of the collector, each with work under way`);
       await finish(options);
       const calm = { ...options, folder: join(root, 'calm'), baseUrl: calmServer.baseUrl };
       await finish(calm);

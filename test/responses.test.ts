@@ -3,21 +3,26 @@ import { appendFile, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/prom
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
 import type { Clock } from '../src/base/clock.ts';
 import { UserError } from '../src/base/errors.ts';
 import { FolderInUseError } from '../src/base/folder-lock.ts';
-import { sha256OfFile } from '../src/base/folders.ts';
+import { DiskFullError, sha256OfFile } from '../src/base/folders.ts';
 import { strategies } from '../src/priming/strategies.ts';
 import type { PrimingStrategy } from '../src/priming/strategy.ts';
+import { askAll } from '../src/responses/ask-all.ts';
 import { CollectionStoppedError, type CollectOptions, collect } from '../src/responses/collect.ts';
 import { planCollection } from '../src/responses/collection-plan.ts';
+import { collectionTally } from '../src/responses/collection-report.ts';
 import { forgetQuestion } from '../src/responses/forget.ts';
 import { patientTeacher } from '../src/responses/patient-teacher.ts';
 import { provenanceFile } from '../src/responses/provenance.ts';
 import { requestKey, requestSeed } from '../src/responses/request-key.ts';
+import type { Response } from '../src/responses/response.ts';
 import { openResponseStore, readResponses, responsesFile, storeResponses } from '../src/responses/response-store.ts';
 import { goldResponses, shuffledResponses } from '../src/responses/sources.ts';
+import { nothingSpent } from '../src/responses/spending.ts';
 import { gsm8k } from '../src/tasks/gsm8k.ts';
 import type { Example } from '../src/tasks/task.ts';
 import { type FakeTeacher, fakeTeacher } from '../src/teachers/fake.ts';
@@ -201,6 +206,52 @@ describe('collect', () => {
     await collect(options({ onProgress: ({ doneCount, wantedCount }) => seen.push([doneCount, wantedCount]) }));
     assert.deepEqual(seen.at(-1), [12, 12]);
     assert.ok(seen.every(([done], index) => index === 0 || done >= (seen[index - 1]?.[0] ?? 0)));
+  });
+});
+
+describe('a slow disk', () => {
+  /** A store whose answers are on the disk when the test says so. */
+  const slowStore = () => {
+    const disk = Promise.withResolvers<void>();
+    const handed: string[] = [];
+    const hand = async ({ exampleId }: Response) => {
+      handed.push(exampleId);
+      return { onDisk: disk.promise };
+    };
+    const store = {
+      answers: new Map(),
+      spent: () => nothingSpent,
+      hand,
+      append: async () => assert.fail(),
+      close: async () => assert.fail(),
+    };
+    return { disk, handed, store };
+  };
+
+  const start = () => {
+    const teacher = fakeTeacher();
+    const asking = options({ teacher, concurrency: 3 });
+    const planned = planCollection(asking);
+    const tally = collectionTally(planned, () => undefined);
+    const slow = slowStore();
+    return { ...slow, teacher, tally, done: askAll(planned, asking, slow.store, tally) };
+  };
+
+  it('lets each place ask one question more, and no answer counts before it is on the disk', async () => {
+    const { disk, handed, teacher, tally, done } = start();
+    await sleep(20);
+    assert.deepEqual([asked(teacher).length, handed.length, tally.counts().doneCount], [6, 3, 0]);
+    disk.resolve();
+    await done;
+    assert.deepEqual([asked(teacher).length, handed.length, tally.counts().doneCount], [12, 12, 12]);
+  });
+
+  it('stops everything when it fails in the end', async () => {
+    const { disk, teacher, tally, done } = start();
+    await sleep(20);
+    disk.reject(new DiskFullError('No room left.'));
+    await assert.rejects(done, DiskFullError);
+    assert.deepEqual([asked(teacher).length, tally.counts().doneCount], [6, 0]);
   });
 });
 

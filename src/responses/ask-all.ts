@@ -85,7 +85,16 @@ export const askAll = async (
     },
   };
 
-  const answerOne = async (item: PlannedAnswer): Promise<void> => {
+  const stopBecause = (thrown: unknown): void => {
+    firstError ??= { thrown };
+    stop.abort(thrown);
+  };
+
+  /**
+   * Asks one question. Comes back when its answer outlives this process, so that the next one can be asked while the disk takes it, with what
+   * resolves when it is on the disk and counts.
+   */
+  const answerOne = async (item: PlannedAnswer, previous: Promise<void>): Promise<{ readonly counted: Promise<void> }> => {
     const messages = item.messages();
     const { example, sampleIndex, sampling } = item;
     const request = { messages, sampling, exampleId: example.id, question: example.question, strategy: options.strategy.name, sampleIndex };
@@ -97,25 +106,30 @@ export const askAll = async (
     }
     if (asked.outcome === 'interrupted' && asked.tryCount === 0) throw asked.thrown;
     const response = responseOf(item, messages, asked, options, clock);
-    await store.append(response);
-    tally.countAnswer(response);
-    if (asked.outcome === 'interrupted') throw asked.thrown;
-    if (asked.outcome === 'unanswered' && ++unansweredInARow >= policy.maximumUnanswered) throw asked.problem;
+    await previous; // A slow disk holds questions back: no more answers wait for it than questions are asked at once.
+    const { onDisk } = await store.hand(response);
+    const count = (): void => {
+      tally.countAnswer(response);
+      report();
+    };
+    if (asked.outcome === 'interrupted') stopBecause(asked.thrown);
+    if (asked.outcome === 'unanswered' && ++unansweredInARow >= policy.maximumUnanswered) stopBecause(asked.problem);
+    return { counted: onDisk.then(count).catch(stopBecause) };
   };
 
   const work = async (): Promise<void> => {
+    let counted = Promise.resolve();
     for (let item = open[nextIndex++]; item !== undefined && !stop.signal.aborted; item = open[nextIndex++]) {
       underWayCount++;
       try {
-        await answerOne(item);
+        ({ counted } = await answerOne(item, counted));
       } catch (thrown) {
-        firstError ??= { thrown };
-        stop.abort(thrown);
+        stopBecause(thrown);
       } finally {
         underWayCount--;
       }
-      report();
     }
+    await counted;
   };
 
   try {

@@ -11,7 +11,7 @@ import { CollectionStoppedError, type CollectOptions, sourceOf } from './collect
 import { type PlannedAnswer, planCollection } from './collection-plan.ts';
 import { type CollectionReport, collectionTally } from './collection-report.ts';
 import { judge } from './judge.ts';
-import { writeProvenance } from './provenance.ts';
+import { answerCounter, type CountedAnswers, writeProvenance } from './provenance.ts';
 import { isOpen, openResponseStore, type ResponseStore, readResponses } from './response-store.ts';
 import { BudgetReachedError, discounted } from './spending.ts';
 
@@ -29,7 +29,8 @@ export const collect = async (given: CollectOptions): Promise<CollectionReport> 
   const startMs = clock.now();
   const onTorn = ({ line }: TornLine): void =>
     onWarning?.(`${folder}: line ${line} was cut off in the middle when the last run ended; its question is asked again.`);
-  const store = await openResponseStore(folder, { onTorn });
+  const counter = answerCounter(planned.map(({ requestKey }) => requestKey));
+  const store = await openResponseStore(folder, { onTorn, onAnswer: counter.add });
   try {
     await rejudge(planned, options, store);
     const open = planned.filter(({ requestKey }) => isOpen(store.answers.get(requestKey), options.retryFailed));
@@ -57,7 +58,9 @@ export const collect = async (given: CollectOptions): Promise<CollectionReport> 
       throw thrown;
     } finally {
       // A full disk has its own error already.
-      await writeCard(planned, options).catch((thrown: unknown) => onWarning?.(`No provenance card was written: ${messageOf(thrown)}`));
+      await writeCard(counter.counted(), options).catch((thrown: unknown) =>
+        onWarning?.(`No provenance card was written: ${messageOf(thrown)}`),
+      );
     }
     return report();
   } finally {
@@ -72,11 +75,11 @@ const withBatchPrices = (options: CollectOptions): CollectOptions => {
   return { ...options, prices: discounted(prices, teacher.batches.format.priceShare) };
 };
 
-const writeCard = (planned: readonly PlannedAnswer[], options: CollectOptions): Promise<void> => {
+const writeCard = (counted: CountedAnswers, options: CollectOptions): Promise<void> => {
   const { folder, teacher, strategy, task, sampling, samplesPerQuestion = 1, prices } = options;
   return writeProvenance(folder, {
     source: sourceOf(options),
-    keys: planned.map(({ requestKey }) => requestKey),
+    counted,
     teacher: teacher.identity,
     strategy,
     task: { name: task.name, instruction: task.instruction },

@@ -44,9 +44,9 @@ export const planCollection = ({
     primedMessages(strategy, example, task.instruction).map(({ role, content }) => ({ role, content: redact(content) }));
   const plan: Plan = { sampling, messagesOf };
   const planOne = (example: Example, sampleIndex: number): PlannedAnswer => {
-    const ownSampling = samplingOf(plan, example, sampleIndex);
-    const parts = { messages: messagesOf(example), teacher: teacher.identity, sampling: ownSampling, strategy, sampleIndex };
-    return new Planned(requestKey(parts), example, sampleIndex, plan);
+    const seed = requestSeed(sampling.seed, example.id, sampleIndex);
+    const parts = { messages: messagesOf(example), teacher: teacher.identity, sampling: { ...sampling, seed }, strategy, sampleIndex };
+    return new Planned(requestKey(parts), example, sampleIndex, seed, plan);
   };
   return examples.flatMap((example) => sampleIndices.map((sampleIndex) => planOne(example, sampleIndex)));
 };
@@ -57,27 +57,24 @@ interface Plan {
   readonly messagesOf: (example: Example) => ChatMessage[];
 }
 
-const samplingOf = ({ sampling }: Plan, { id }: Example, sampleIndex: number): TeacherSampling => ({
-  ...sampling,
-  seed: requestSeed(sampling.seed, id, sampleIndex),
-});
-
 /** A class, since there may be a hundred thousand: an object with a closure and a sampling of its own takes three times the memory. */
 class Planned implements PlannedAnswer {
   readonly requestKey: string;
   readonly example: Example;
   readonly sampleIndex: number;
+  readonly #seed: number;
   readonly #plan: Plan;
 
-  constructor(key: string, example: Example, sampleIndex: number, plan: Plan) {
+  constructor(key: string, example: Example, sampleIndex: number, seed: number, plan: Plan) {
     this.requestKey = key;
     this.example = example;
     this.sampleIndex = sampleIndex;
+    this.#seed = seed;
     this.#plan = plan;
   }
 
   get sampling(): TeacherSampling {
-    return samplingOf(this.#plan, this.example, this.sampleIndex);
+    return { ...this.#plan.sampling, seed: this.#seed };
   }
 
   messages(): ChatMessage[] {

@@ -6,7 +6,7 @@ import { hasCode, sha256OfFile, writeJsonAtomic } from '../base/folders.ts';
 import type { PrimingStrategy } from '../priming/strategy.ts';
 import type { TeacherIdentity, TeacherSampling } from '../teachers/teacher.ts';
 import { termsFor } from '../teachers/terms.ts';
-import { readAnswerHeads } from './answer-head.ts';
+import { type AnswerHead, readAnswerHeads } from './answer-head.ts';
 import { countBy } from './collection-report.ts';
 import { responsesFile, spendingOf } from './response-store.ts';
 import { addSpending, nothingSpent, type Prices, type Spending } from './spending.ts';
@@ -43,14 +43,14 @@ const cardSchema = z.looseObject({ version: z.literal(formatVersion), sources: z
 export interface ProvenanceFacts
   extends Pick<SourceProvenance, 'teacher' | 'strategy' | 'task' | 'sampling' | 'samplesPerQuestion' | 'prices'> {
   readonly source: string;
-  /** Request keys of all answers that were wanted. */
-  readonly keys: readonly string[];
+  /** Of all answers that were wanted. */
+  readonly counted: CountedAnswers;
 }
 
 /** Writes the card of a folder anew: this source's part from its answers, the other sources' as it was, and the answers' hash. */
-export const writeProvenance = async (folder: string, { source, keys, ...facts }: ProvenanceFacts): Promise<void> => {
+export const writeProvenance = async (folder: string, { source, counted, ...facts }: ProvenanceFacts): Promise<void> => {
   const card = await readCard(folder);
-  const part: SourceProvenance = { ...facts, ...(await countAnswers(folder, new Set(keys))), terms: termsFor(facts.teacher) };
+  const part: SourceProvenance = { ...facts, ...counted, terms: termsFor(facts.teacher) };
   const files = { 'responses.jsonl': await sha256OfFile(responsesFile(folder)) };
   await writeJsonAtomic(provenanceFile(folder), { version: formatVersion, sources: { ...card, [source]: part }, files });
 };
@@ -59,7 +59,9 @@ export const writeProvenance = async (folder: string, { source, keys, ...facts }
 export const refreshProvenance = async (folder: string, keys: readonly string[]): Promise<void> => {
   const card = await readCard(folder);
   if (Object.keys(card).length === 0) return;
-  const counts = await countAnswers(folder, new Set(keys));
+  const counter = answerCounter(keys);
+  for await (const head of readAnswerHeads(responsesFile(folder))) counter.add(head);
+  const counts = counter.counted();
   const sources = Object.fromEntries(Object.entries(card).map(([name, part]) => [name, { ...z.looseObject({}).parse(part), ...counts }]));
   const files = { 'responses.jsonl': await sha256OfFile(responsesFile(folder)) };
   await writeJsonAtomic(provenanceFile(folder), { version: formatVersion, sources, files });
@@ -85,10 +87,21 @@ interface AnswerKind {
   readonly failure: string | undefined;
 }
 
-type Counted = Pick<SourceProvenance, 'reportedModels' | 'keptCount' | 'failures' | 'firstAnswerAt' | 'lastAnswerAt' | 'spent'>;
+/** What the answers themselves say in a card. */
+export type CountedAnswers = Pick<
+  SourceProvenance,
+  'reportedModels' | 'keptCount' | 'failures' | 'firstAnswerAt' | 'lastAnswerAt' | 'spent'
+>;
 
-const countAnswers = async (folder: string, keys: ReadonlySet<string>): Promise<Counted> => {
-  const path = responsesFile(folder);
+/** Counts answers in the order of their lines. */
+export interface AnswerCounter {
+  add(head: AnswerHead): void;
+  counted(): CountedAnswers;
+}
+
+/** Counts those under these request keys; others are let pass. */
+export const answerCounter = (requestKeys: Iterable<string>): AnswerCounter => {
+  const keys = new Set(requestKeys);
   // By key the last answer's kind, of which there are few.
   const last = new Map<string, AnswerKind>();
   const kinds = new Map<string, AnswerKind>();
@@ -96,26 +109,30 @@ const countAnswers = async (folder: string, keys: ReadonlySet<string>): Promise<
   let isPriced = false;
   let firstAnswerAt: string | undefined;
   let lastAnswerAt: string | undefined;
-  for await (const response of readAnswerHeads(path)) {
-    if (!keys.has(response.requestKey)) continue;
-    const { status, reason, reportedModel, collectedAt } = response;
-    const kind = { model: reportedModel, failure: status === 'kept' ? undefined : (reason ?? status) };
-    const name = JSON.stringify(kind);
-    if (!kinds.has(name)) kinds.set(name, kind);
-    last.set(response.requestKey, kinds.get(name) ?? kind);
-    spent = addSpending(spent, spendingOf(response));
-    isPriced ||= response.costUsd !== undefined;
-    firstAnswerAt ??= collectedAt;
-    lastAnswerAt = collectedAt;
-  }
-  const answers = [...last.values()];
-  const { usd, ...counted } = spent;
   return {
-    reportedModels: countBy(answers.flatMap(({ model }) => model ?? [])),
-    keptCount: answers.filter(({ failure }) => failure === undefined).length,
-    failures: countBy(answers.flatMap(({ failure }) => failure ?? [])),
-    ...(firstAnswerAt === undefined ? {} : { firstAnswerAt }),
-    ...(lastAnswerAt === undefined ? {} : { lastAnswerAt }),
-    spent: isPriced ? { ...counted, usd } : counted,
+    add: (head) => {
+      const { requestKey, status, reason, reportedModel, collectedAt } = head;
+      if (!keys.has(requestKey)) return;
+      const kind = { model: reportedModel, failure: status === 'kept' ? undefined : (reason ?? status) };
+      const name = JSON.stringify(kind);
+      if (!kinds.has(name)) kinds.set(name, kind);
+      last.set(requestKey, kinds.get(name) ?? kind);
+      spent = addSpending(spent, spendingOf(head));
+      isPriced ||= head.costUsd !== undefined;
+      firstAnswerAt ??= collectedAt;
+      lastAnswerAt = collectedAt;
+    },
+    counted: () => {
+      const answers = [...last.values()];
+      const { usd, ...counted } = spent;
+      return {
+        reportedModels: countBy(answers.flatMap(({ model }) => model ?? [])),
+        keptCount: answers.filter(({ failure }) => failure === undefined).length,
+        failures: countBy(answers.flatMap(({ failure }) => failure ?? [])),
+        ...(firstAnswerAt === undefined ? {} : { firstAnswerAt }),
+        ...(lastAnswerAt === undefined ? {} : { lastAnswerAt }),
+        spent: isPriced ? { ...counted, usd } : counted,
+      };
+    },
   };
 };

@@ -28,10 +28,11 @@ export const responseOf = (
   const text = answer?.text ?? '';
   const verdict = answer === undefined ? undefined : judge({ finishReason: answer.finishReason, isEmpty: text.trim() === '' }, accept);
   const whole = addUsage(answer?.usage, addUsage(asked.wastedUsage, asked.assumedUsage));
+  const { usage, reportedModel, reasoning, tokens } = answer ?? {};
+  const { wastedUsage, assumedUsage } = asked;
+  // What is always there comes first: V8 adds what stands behind a spread one by one, which takes three times as long.
   return {
     requestKey: item.requestKey,
-    ...(verdict ?? { status: 'failed' as const, reason: asked.outcome === 'refused' ? 'refused' : 'unanswered' }),
-    ...(asked.outcome === 'answered' ? {} : { detail: problemOf(asked) }),
     source: sourceOf(options),
     strategy: { name: strategy.name, version: strategy.version },
     exampleId: example.id,
@@ -39,20 +40,22 @@ export const responseOf = (
     sampleIndex: item.sampleIndex,
     promptHash: promptHash(messages),
     text,
-    ...(answer?.reasoning === undefined ? {} : { reasoning: answer.reasoning }),
-    ...(answer?.tokens === undefined ? {} : { tokens: [...answer.tokens] }),
     finishReason: answer?.finishReason ?? 'other',
     gold: example.gold,
-    ...task.score(text, example),
-    ...(answer?.usage === undefined ? {} : { usage: answer.usage }),
-    ...(asked.wastedUsage === undefined ? {} : { wastedUsage: asked.wastedUsage }),
-    ...(asked.assumedUsage === undefined ? {} : { assumedUsage: asked.assumedUsage }),
-    ...(whole === undefined || options.prices === undefined ? {} : { costUsd: costUsd(whole, options.prices) }),
     latencyMs: Math.round(asked.latencyMs),
     tryCount: asked.tryCount,
     teacher: teacherName(teacher.identity),
-    ...(answer?.reportedModel === undefined ? {} : { reportedModel: answer.reportedModel }),
     collectedAt: new Date(clock.now()).toISOString(),
+    ...(verdict ?? { status: 'failed' as const, reason: asked.outcome === 'refused' ? 'refused' : 'unanswered' }),
+    ...task.score(text, example),
+    ...(asked.outcome !== 'answered' && { detail: problemOf(asked) }),
+    ...(reasoning !== undefined && { reasoning }),
+    ...(tokens !== undefined && { tokens: [...tokens] }),
+    ...(usage !== undefined && { usage }),
+    ...(wastedUsage !== undefined && { wastedUsage }),
+    ...(assumedUsage !== undefined && { assumedUsage }),
+    ...(whole !== undefined && options.prices !== undefined && { costUsd: costUsd(whole, options.prices) }),
+    ...(reportedModel !== undefined && { reportedModel }),
   };
 };
 

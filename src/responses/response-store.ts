@@ -2,7 +2,7 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { lockFolder } from '../base/folder-lock.ts';
 import { hasCode } from '../base/folders.ts';
-import { appendJsonLines, readJsonLines, type TornLine } from '../base/json-lines.ts';
+import { appendJsonLines, type HandedLine, readJsonLines, type TornLine } from '../base/json-lines.ts';
 import { type AnswerHead, readAnswerHeads, withTextsLast } from './answer-head.ts';
 import { parseResponse, type Response } from './response.ts';
 import { addSpending, addUsage, nothingSpent, type Spending } from './spending.ts';
@@ -21,14 +21,19 @@ export interface ResponseStore {
   readonly spent: () => Spending;
   /** Resolves when the answer is on the disk. */
   append(response: Response): Promise<void>;
+  /** Resolves when the answer outlives this process. Whoever calls it awaits `onDisk` too, which may reject. */
+  hand(response: Response): Promise<HandedLine>;
   close(): Promise<void>;
 }
 
+export interface OpenStoreOptions {
+  readonly onTorn?: (torn: TornLine) => void;
+  /** Told of every answer that is there, in the order of the lines, and then of every one that comes, when it is on the disk. */
+  readonly onAnswer?: (head: AnswerHead) => void;
+}
+
 /** Opens a folder of answers, creating it if need be. Throws a FolderInUseError that names the process which has it open. */
-export const openResponseStore = async (
-  folder: string,
-  options: { readonly onTorn?: (torn: TornLine) => void } = {},
-): Promise<ResponseStore> => {
+export const openResponseStore = async (folder: string, options: OpenStoreOptions = {}): Promise<ResponseStore> => {
   const lock = await lockFolder(folder);
   try {
     const path = responsesFile(folder);
@@ -39,6 +44,7 @@ export const openResponseStore = async (
     const add = (head: AnswerHead): void => {
       answers.set(head.requestKey, storedAnswer(head, shared));
       spent = addSpending(spent, spendingOf(head));
+      options.onAnswer?.(head);
     };
     try {
       for await (const head of readAnswerHeads(path)) add(head);
@@ -46,13 +52,15 @@ export const openResponseStore = async (
       await lines.close();
       throw thrown;
     }
+    const hand = async (response: Response): Promise<HandedLine> => {
+      const { onDisk } = await lines.hand(withTextsLast(response));
+      return { onDisk: onDisk.then(() => add({ ...response, isEmpty: response.text.trim() === '' })) };
+    };
     return {
       answers,
       spent: () => spent,
-      append: async (response) => {
-        await lines.append(withTextsLast(response));
-        add({ ...response, isEmpty: response.text.trim() === '' });
-      },
+      append: async (response) => (await hand(response)).onDisk,
+      hand,
       close: async () => {
         await lines.close();
         await lock.release();

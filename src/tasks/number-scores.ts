@@ -8,7 +8,8 @@ export const scoreNumber = (answer: string, gold: string): AnswerScore => {
   const strictExtraction = /#### (-?[0-9.,]+)/.exec(answer)?.[1];
   const flexibleExtraction = answer.match(/-?[$0-9.,]{2,}|-?[0-9]+/g)?.at(-1);
   const expected = normaliseNumber(gold);
-  const equals = (extraction: string | undefined): boolean => normaliseNumber(extraction ?? noMatch) === expected;
+  // Most right answers are written as the gold one is.
+  const equals = (extraction: string | undefined): boolean => extraction === gold || normaliseNumber(extraction ?? noMatch) === expected;
   return {
     strictExtraction,
     flexibleExtraction,

@@ -56,6 +56,7 @@ const maximumBodyBytes = 64 * 2 ** 20;
  */
 export const httpClient = ({ baseUrl, headers, concurrency, proxies }: HttpClientOptions): HttpClient => {
   const dispatcher = dispatcherFor(baseUrl, concurrency, proxies);
+  const aborts = sharedAborts();
   const basePath = baseUrl.pathname.replace(/\/+$/, '');
   const optionsFor = ({ method, path, body, contentType = 'application/json' }: HttpCall) => ({
     origin: baseUrl.origin,
@@ -65,7 +66,7 @@ export const httpClient = ({ baseUrl, headers, concurrency, proxies }: HttpClien
     ...(body !== undefined && { body }),
   });
   return {
-    send: (call, patience) => dispatchWhole(dispatcher, optionsFor(call), patience),
+    send: (call, patience) => dispatchWhole(dispatcher, optionsFor(call), patience, aborts),
     lines: async function* (call, { timeoutMs, signal }, onOther) {
       const deadline = startDeadline(timeoutMs, signal);
       try {
@@ -93,11 +94,44 @@ const dispatcherFor = ({ origin }: URL, connections: number, proxies: Environmen
   return new EnvHttpProxyAgent({ ...options, httpProxy, httpsProxy, noProxy });
 };
 
+/** Calls what waits for a signal, with one listener for all: a signal looks through all that it has whenever one is added or taken away. */
+interface SharedAborts {
+  add(signal: AbortSignal, onAbort: () => void): void;
+  remove(signal: AbortSignal, onAbort: () => void): void;
+}
+
+const sharedAborts = (): SharedAborts => {
+  const waiting = new Map<AbortSignal, { readonly calls: Set<() => void>; readonly callAll: () => void }>();
+  return {
+    add: (signal, onAbort) => {
+      let entry = waiting.get(signal);
+      if (entry === undefined) {
+        const calls = new Set<() => void>();
+        const callAll = (): void => {
+          for (const call of [...calls]) call();
+        };
+        entry = { calls, callAll };
+        waiting.set(signal, entry);
+        signal.addEventListener('abort', callAll);
+      }
+      entry.calls.add(onAbort);
+    },
+    remove: (signal, onAbort) => {
+      const entry = waiting.get(signal);
+      entry?.calls.delete(onAbort);
+      if (entry?.calls.size !== 0) return;
+      waiting.delete(signal);
+      signal.removeEventListener('abort', entry.callAll);
+    },
+  };
+};
+
 /** One call and its whole answer; a signal or timer of its own for each would cost as much as the rest of it. */
 const dispatchWhole = (
   dispatcher: Dispatcher,
   options: Dispatcher.DispatchOptions,
   { timeoutMs, signal }: HttpPatience,
+  aborts: SharedAborts,
 ): Promise<HttpAnswer> => {
   const { promise, resolve, reject } = Promise.withResolvers<HttpAnswer>();
   let abort: ((reason?: Error) => void) | undefined;
@@ -108,7 +142,7 @@ const dispatchWhole = (
   const chunks: Buffer[] = [];
   const end = (): void => {
     clearTimeout(timer);
-    signal?.removeEventListener('abort', onAbort);
+    if (signal !== undefined) aborts.remove(signal, onAbort);
   };
   const giveUp = (reason: Error): void => {
     givenUp = reason;
@@ -119,7 +153,7 @@ const dispatchWhole = (
   const timer = setTimeout(() => giveUp(new HttpTimeoutError()), timeoutMs);
   const onAbort = (): void => giveUp(signal?.reason);
   if (signal?.aborted === true) giveUp(signal.reason);
-  else signal?.addEventListener('abort', onAbort);
+  else if (signal !== undefined) aborts.add(signal, onAbort);
   dispatcher.dispatch(options, {
     onConnect: (abortRequest) => {
       abort = abortRequest;
