@@ -12,17 +12,19 @@ const optionsSchema = z.object({
   targets: z.array(z.string()),
   threadCount: z.number(),
   precision: z.enum(['float32', 'int8']),
+  activations: z.enum(['kept', 'recomputed']).exactOptional(),
   rows: z.array(z.object({ tokens: z.array(z.number()), weights: z.array(z.number()) })),
 });
 const requestSchema = z.object({ warmup: z.number(), steps: z.number() });
 
 await serve(async (given) => {
-  const { modelFolder, rank, alpha, targets, threadCount, precision, rows } = optionsSchema.parse(given);
+  const { modelFolder, rank, alpha, targets, threadCount, precision, activations, rows } = optionsSchema.parse(given);
   const engine = await createEngine({
     modelFolder,
     initialisation: { from: 'folder' },
     parameters: { kind: 'lora', rank, alpha, targets, dropout: 0, seed: 1 },
     precision,
+    ...(activations !== undefined && { activations }),
     device: 'cpu',
     layout: 'worker',
     threadCount,

@@ -2,7 +2,7 @@
 PEFT's LoRA step on the CPU, timed: forward, backward, clipping, AdamW. Talks to bench/main.ts (protocol.py).
 
 First line in: {modelFolder, rank, alpha, threadCount, rows: [{tokens, weights}]}. Then {mode, warmup, steps} each; modes: float32, bfloat16,
-autocast (float32 weights, bfloat16 products), and each with "compiled-" before it (torch.compile).
+autocast (float32 weights, bfloat16 products), and each with "compiled-" (torch.compile) or "checkpointed-" (gradient checkpointing) before it.
 """
 
 import time
@@ -15,7 +15,7 @@ from peft import LoraConfig, get_peft_model
 from protocol import peak_memory_bytes, reset_peak_memory, serve
 from smollm2_model import load_model
 
-MODES = [prefix + mode for prefix in ("", "compiled-") for mode in ("float32", "bfloat16", "autocast")]
+MODES = [prefix + mode for prefix in ("", "compiled-", "checkpointed-") for mode in ("float32", "bfloat16", "autocast")]
 PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
@@ -40,6 +40,9 @@ def trainer(state, mode):
         config = LoraConfig(r=options["rank"], lora_alpha=options["alpha"], lora_dropout=0.0, target_modules=PROJECTIONS, task_type="CAUSAL_LM")
         model = get_peft_model(base, config).train()
         model.config.use_cache = False
+        if mode.startswith("checkpointed-"):
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+            model.enable_input_require_grads()
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         optimiser = torch.optim.AdamW(parameters, lr=1e-4, weight_decay=0.01)
         called = torch.compile(model) if mode.startswith("compiled-") else model
