@@ -61,7 +61,8 @@ describe('retort collect', () => {
   it('--estimate buys a few answers, which are kept, and reckons the rest as it then comes', async () => {
     const file = await configFile('estimated', '{ prices: { inputPerMillion: 3, outputPerMillion: 15 } }');
     const before = server.billedCount();
-    const { arms, priceSource } = await estimateCollection(file, 5, { workingFolder: root });
+    const { arms, priceSource, asksTest } = await estimateCollection(file, 5, { workingFolder: root });
+    assert.ok(asksTest);
     assert.equal(priceSource, 'the config');
     assert.equal(server.billedCount() - before, 10); // Five of each arm.
     assert.deepEqual(

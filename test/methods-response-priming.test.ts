@@ -11,6 +11,7 @@ import { UserError } from '../src/base/errors.ts';
 import { readJsonLines } from '../src/base/json-lines.ts';
 import { randomFrom } from '../src/base/random.ts';
 import { parseRunConfig } from '../src/config/parse-config.ts';
+import { readAnswerRecords } from '../src/evaluation/answer-record.ts';
 import type { RunSummary } from '../src/evaluation/summary.ts';
 import { armRows } from '../src/methods/arm-rows.ts';
 import { evaluateModel } from '../src/methods/evaluate-model.ts';
@@ -21,6 +22,7 @@ import { readResponses } from '../src/responses/response-store.ts';
 import { hashOf } from '../src/run-folder/compare-configs.ts';
 import { openRun } from '../src/run-folder/run-folder.ts';
 import { checkFiles } from '../src/run-folder/stage.ts';
+import { startFaultServer } from '../src/teachers/fault-server.ts';
 import { loadModelText } from '../src/text/model-text.ts';
 import { writeToyModel } from './toy-model.ts';
 
@@ -315,6 +317,31 @@ describe('runs that cannot be', () => {
       run(await configOf('unanswered', local), options('unanswered')),
       /No question has a kept answer in every arm.*Kept answers: none 0, gold 10\./,
     );
+  });
+
+  it("stop before the teacher's answers to test questions cross the budget, and go on when it is raised", async () => {
+    const server = await startFaultServer({});
+    try {
+      const within = (requests: number) =>
+        configOf('bounded', {
+          ...settings({ kind: 'openai-compatible', baseUrl: server.baseUrl, model: 'big', concurrency: 1 }),
+          ...{
+            arms: ['none', 'gold'],
+            seeds: [0],
+            collection: { budget: { requests }, prices: { inputPerMillion: 3, outputPerMillion: 15 } },
+          },
+        });
+      await refuses(run(await within(trainCount + 4), options('bounded')), /14 requests are spent\. Raise budget\.requests to go on/);
+      assert.equal(server.billedCount(), trainCount + 4);
+      await run(await within(trainCount + testCount), options('bounded'));
+      assert.equal(server.billedCount(), trainCount + testCount, 'none is bought twice');
+      const answers = await readAnswerRecords(join(root, 'runs', 'bounded', 'evaluations', 'teacher.jsonl'));
+      for (const { promptTokenCount, tokenCount, costUsd } of answers) {
+        assert.equal(costUsd, (3 * (promptTokenCount ?? Number.NaN) + 15 * (tokenCount ?? Number.NaN)) / 1e6);
+      }
+    } finally {
+      await server.close();
+    }
   });
 
   it('with answers that are too long in one arm alone, say so', async () => {

@@ -22,6 +22,8 @@ const answerRecordSchema = z.strictObject({
   /** null where the teacher did not say. */
   tokenCount: z.int().nonnegative().nullable(),
   promptTokenCount: z.int().nonnegative().nullable(),
+  /** In US dollars; absent where no price is known. */
+  costUsd: z.number().nonnegative().exactOptional(),
   finishReason: z.enum(['stop', 'length', 'content-filter', 'other']),
   gold: z.string(),
   /** What either rule read from the text; null where it found nothing. */

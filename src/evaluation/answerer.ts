@@ -1,6 +1,8 @@
 import { sha256 } from '../base/folders.ts';
 import { randomFrom } from '../base/random.ts';
 import type { Engine } from '../engines/engine.ts';
+import { costUsd } from '../responses/spending.ts';
+import type { Prices } from '../teachers/prices.ts';
 import type { Teacher } from '../teachers/teacher.ts';
 import type { ChatMessage } from '../text/chat-message.ts';
 import type { ChatTemplate } from '../text/chat-template.ts';
@@ -32,6 +34,8 @@ export interface GivenAnswer {
   /** As counted by the model itself or reported by the provider; undefined where neither is so. */
   readonly tokenCount: number | undefined;
   readonly promptTokenCount: number | undefined;
+  /** In US dollars; absent where no price is known. */
+  readonly costUsd?: number;
   readonly finishReason: 'stop' | 'length' | 'content-filter' | 'other';
 }
 
@@ -97,8 +101,8 @@ export const engineAnswerer = (options: EngineAnswererOptions): Answerer => {
 };
 
 /** Answers by asking a teacher, `teacher.concurrency` questions at a time, as a student is asked: without any priming. */
-export const teacherAnswerer = (teacher: Teacher, sampling: AnswerSampling, chunkSize = 4 * teacher.concurrency): Answerer => ({
-  chunkSize,
+export const teacherAnswerer = (teacher: Teacher, sampling: AnswerSampling, prices?: Prices): Answerer => ({
+  chunkSize: 4 * teacher.concurrency,
   // Where a teacher is reached decides nothing: a server that moved gives the same answers.
   settings: { ...sampling, teacher: JSON.stringify({ ...teacher.identity, location: undefined }) },
   promptHash: (question) => sha256(JSON.stringify(question.messages)),
@@ -124,6 +128,7 @@ export const teacherAnswerer = (teacher: Teacher, sampling: AnswerSampling, chun
             tokens: answer.tokens,
             tokenCount: answer.usage?.completionTokens,
             promptTokenCount: answer.usage?.promptTokens,
+            ...(prices !== undefined && answer.usage !== undefined && { costUsd: costUsd(answer.usage, prices) }),
             finishReason: answer.finishReason,
           });
         } catch (error) {

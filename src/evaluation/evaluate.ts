@@ -55,6 +55,7 @@ export const evaluate = async (options: EvaluateOptions): Promise<AnswerRecord[]
     tokens: answer.tokens === undefined ? null : [...answer.tokens],
     tokenCount: answer.tokenCount ?? null,
     promptTokenCount: answer.promptTokenCount ?? null,
+    ...(answer.costUsd !== undefined && { costUsd: answer.costUsd }),
     finishReason: answer.finishReason,
     ...scoresOf(task, answer.text, example),
   });

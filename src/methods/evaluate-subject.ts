@@ -7,11 +7,13 @@ import { hashOf } from '../run-folder/compare-configs.ts';
 import type { RunFolder } from '../run-folder/run-folder.ts';
 import { runStage, stageNames } from '../run-folder/stage.ts';
 import type { Example, Task } from '../tasks/task.ts';
+import { listedPrices } from '../teachers/prices.ts';
 import type { Teacher } from '../teachers/teacher.ts';
 import { type Asking, askingOf, longestPrompt } from './asked-otherwise.ts';
 import type { RedactHook } from './hooks.ts';
 import type { RunTeacher } from './local-teacher.ts';
 import { hasLikelihood } from './run-plan.ts';
+import { spentElsewhere } from './run-spending.ts';
 import { loadStudent, type Student, templateRecord } from './student.ts';
 import type { StageProgress, Surroundings } from './surroundings.ts';
 
@@ -69,7 +71,10 @@ export const evaluateSubject = async (options: EvaluateSubjectOptions): Promise<
     await run.openTest(subjectName(subject));
     const file = run.paths.answers(subject);
     if (subject.kind === 'teacher') {
-      await evaluate({ ...common, file, answerer: teacherAnswerer(patientTeacher(redacted(await teacher.open(), redact)), sampling) });
+      const opened = redacted(await teacher.open(), redact);
+      const { budget, limits, prices = await listedPrices(opened.identity) } = config.collection;
+      const bounded = patientTeacher(opened, { budget, limits, prices, spentBefore: await spentElsewhere(undefined, { config, run }) });
+      await evaluate({ ...common, file, answerer: teacherAnswerer(bounded, sampling, prices) });
     } else {
       await load();
       const batch = batchSize === undefined ? {} : { batchSize };

@@ -59,6 +59,8 @@ export interface RunEstimate {
   /** Where the prices come from; absent where none are known. */
   readonly priceSource?: string;
   readonly terms: readonly string[];
+  /** Whether a run asks this teacher the test questions, too, which is not reckoned here but comes out of the same budget. */
+  readonly asksTest: boolean;
 }
 
 /**
@@ -88,7 +90,8 @@ export const estimateRun = async (options: RunOptions, surroundings: Surrounding
       if (judging !== undefined)
         arms.push({ arm: `the judge of ${arm.name}`, estimate: judging, text: estimateText(judging, config.collection.limits) });
     }
-    return { arms, terms: termsFor(teacher.identity), ...(priceSource === undefined ? {} : { priceSource }) };
+    const asksTest = config.evaluation.teacher && config.teacher?.kind !== 'recorded';
+    return { arms, asksTest, terms: termsFor(teacher.identity), ...(priceSource === undefined ? {} : { priceSource }) };
   } finally {
     await runTeacherOf.release();
     await judge.release();

@@ -1,10 +1,10 @@
 import { type Clock, systemClock } from '../base/clock.ts';
 import { type Random, randomFrom } from '../base/random.ts';
 import type { Teacher } from '../teachers/teacher.ts';
-import { admission } from './admission.ts';
+import { type AdmissionOptions, admission } from './admission.ts';
 import { type AskSurroundings, ask, defaultRetryPolicy, type RetryPolicy } from './ask.ts';
 
-export interface PatientTeacherOptions {
+export interface PatientTeacherOptions extends Pick<AdmissionOptions, 'budget' | 'limits' | 'prices' | 'spentBefore'> {
   readonly retries?: Partial<RetryPolicy>;
   readonly clock?: Clock;
   readonly random?: Random;
@@ -12,13 +12,13 @@ export interface PatientTeacherOptions {
 }
 
 /**
- * The same teacher, asked again where that can help: as `collect` does it, for those who ask without a store. One pause holds back all that
- * is asked through it.
+ * The same teacher, asked again where that can help, and within a budget and limits: as `collect` does it, for those who ask without a store. One pause
+ * holds back all that is asked through it.
  */
 export const patientTeacher = (teacher: Teacher, options: PatientTeacherOptions = {}): Teacher => {
-  const { clock = systemClock, random = randomFrom(0, 'waits'), onProblem } = options;
+  const { clock = systemClock, random = randomFrom(0, 'waits'), onProblem, ...bounds } = options;
   const policy = { ...defaultRetryPolicy, ...options.retries };
-  const admitted = admission({ clock, random, patienceMs: policy.patienceMs });
+  const admitted = admission({ ...bounds, clock, random, patienceMs: policy.patienceMs });
   let hasAnswered = false;
   return {
     ...teacher,

@@ -120,10 +120,15 @@ const renderPreviews = (previews: readonly PromptPreview[]): string =>
     )
     .join('\n\n');
 
-const renderEstimate = ({ arms, priceSource, terms }: RunEstimate): string =>
+const renderEstimate = ({ arms, priceSource, asksTest, terms }: RunEstimate): string =>
   [
     ...arms.map(({ arm, text }) => `${arm}: ${text}`),
     ...(priceSource === undefined ? ['Prices are not known: name them in the config as collection.prices.'] : [`Prices: ${priceSource}.`]),
+    ...(asksTest
+      ? [
+          'A run asks the teacher the test questions, too: not reckoned here, but within the same budget (evaluation.teacher: false leaves them out).',
+        ]
+      : []),
     ...terms,
   ].join('\n');
 
