@@ -7,6 +7,7 @@ import { type Contestant, fastest, pairedRatio, speedOf, type Target } from './f
 const promptLength = 64;
 const newTokenCount = 64;
 const batchSizes = [1, 8, 32] as const;
+const precisions = ['float32', 'int8'] as const;
 const rivalModes = ['float32', 'bfloat16'] as const;
 
 /** Prompts of one length, so that nobody pays for padding: windows of word problems, each beginning elsewhere. */
@@ -17,19 +18,27 @@ const promptsOf = (count: number): number[][] => {
   );
 };
 
-const targetOf = (count: number, contestants: readonly Contestant[]): Target => {
+const targetsOf = (count: number, contestants: readonly Contestant[]): Target[] => {
   const of = (tool: string) => fastest(contestants.filter(({ name }) => name.startsWith(tool)));
   // A throw-away prototype reached 1.6 times transformers' best mode in float32 at each of these sizes.
-  const measured = pairedRatio(of('retort'), of('transformers'), speedOf);
-  return { name: `generate, ${count} at once, against transformers' best mode`, measured, bound: 'at least', value: 1.5 };
+  return precisions.map((precision) => ({
+    name: `generate, ${count} at once in ${precision}, against transformers' best mode`,
+    measured: pairedRatio(of(`retort ${precision}`), of('transformers'), speedOf),
+    bound: 'at least',
+    value: 1.5,
+  }));
 };
 
 /** Greedy decoding with SmolLM2-135M beside transformers' generate, at several batch sizes. Prompts are part of the time. */
 export const generate: Benchmark = async ({ modelFolder, python, roundCount, threadCount, log }) => {
   const processes: ContestantProcess[] = [];
   try {
-    const ours = await startOurs('retort-generate.ts', { modelFolder, threadCount, precision: 'float32' });
-    processes.push(ours);
+    const ours: { readonly name: string; readonly process: ContestantProcess }[] = [];
+    for (const precision of precisions) {
+      const process = await startOurs('retort-generate.ts', { modelFolder, threadCount, precision });
+      processes.push(process);
+      ours.push({ name: `retort ${precision}`, process });
+    }
     const rival =
       'python' in python ? await startRival(python.python, 'generate_transformers.py', { modelFolder, threadCount }) : undefined;
     if (rival !== undefined) processes.push(rival);
@@ -37,7 +46,7 @@ export const generate: Benchmark = async ({ modelFolder, python, roundCount, thr
     for (const count of batchSizes) {
       const request = { prompts: promptsOf(count), newTokenCount };
       const entries = [
-        entryOf('retort float32', ours, request),
+        ...ours.map(({ name, process }) => entryOf(name, process, request)),
         ...(rival === undefined ? [] : rivalModes.map((mode) => entryOf(`transformers ${mode}`, rival, { ...request, mode }))),
       ];
       log(`${count} at once: one round to warm up`);
@@ -48,7 +57,7 @@ export const generate: Benchmark = async ({ modelFolder, python, roundCount, thr
       workload: `SmolLM2-135M-Instruct, greedy, prompts of ${promptLength} tokens, ${newTokenCount} new ones each; new tokens over the time of the whole call`,
       versions: rival?.versions ?? {},
       tables,
-      targets: tables.map(({ contestants }, index) => targetOf(batchSizes[index] ?? 0, contestants)),
+      targets: tables.flatMap(({ contestants }, index) => targetsOf(batchSizes[index] ?? 0, contestants)),
     };
   } finally {
     for (const process of processes) await process.stop();

@@ -5,7 +5,7 @@ import { serve } from './protocol.ts';
 
 // Retort's decoding, timed. The same requests as rivals/generate_transformers.py.
 
-const optionsSchema = z.object({ modelFolder: z.string(), threadCount: z.number(), precision: z.literal('float32') });
+const optionsSchema = z.object({ modelFolder: z.string(), threadCount: z.number(), precision: z.enum(['float32', 'int8']) });
 const requestSchema = z.object({ prompts: z.array(z.array(z.number())), newTokenCount: z.number() });
 
 await serve(async (given) => {
@@ -14,7 +14,8 @@ await serve(async (given) => {
     modelFolder,
     initialisation: { from: 'folder' },
     parameters: { kind: 'none' },
-    precision,
+    precision: 'float32',
+    inferencePrecision: precision,
     device: 'cpu',
     layout: 'worker',
     threadCount,
