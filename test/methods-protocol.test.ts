@@ -240,8 +240,24 @@ describe('the untouched student asked otherwise', () => {
     for (const [name, stage] of Object.entries(before_.stages)) if (name !== 'report') assert.deepEqual(stages[name], stage, name);
   });
 
+  it('stays as it is when seeds are added to a finished run, which says that they were', async () => {
+    const before_ = await (await openRun(join(root, 'runs', 'rows'))).manifest();
+    const seeds = before_.plannedStages.filter((name) => /^train--none/.test(name)).length;
+    const { summary } = await runOf('rows', more, ['evaluation.fewShots.examples=1', 'seeds=[0, 7]']);
+    assert.deepEqual(summary.unfinished, []);
+    const rows = summary.rows.map(({ name }) => name).filter((name) => name.startsWith('none--'));
+    assert.deepEqual(rows.map((name) => /seed-\d+$/.exec(name)?.[0]).sort(), ['seed-0', 'seed-7']);
+    const { stages, plannedStages } = await (await openRun(join(root, 'runs', 'rows'))).manifest();
+    assert.equal(plannedStages.filter((name) => /^train--none/.test(name)).length, seeds + 1);
+    for (const [name, stage] of Object.entries(before_.stages)) if (name !== 'report') assert.deepEqual(stages[name], stage, name);
+    assert.match(summary.warnings.join('\n'), /Added after answers to test questions had been scored: seeds 7\./);
+    // Another first seed is another run, and so is one that lost a seed.
+    await assert.rejects(runOf('rows', more, ['evaluation.fewShots.examples=1', 'seeds=[7, 0]']), /run of another config/);
+    await assert.rejects(runOf('rows', more, ['evaluation.fewShots.examples=1', 'seeds=[0]']), /run of another config/);
+  });
+
   it('is left out, with a warning, where the prompts are too long or examples are too few', async () => {
-    const { summary, said } = await runOf('rows', more, ['evaluation.fewShots.examples=6']);
+    const { summary, said } = await runOf('rows', more, ['evaluation.fewShots.examples=6', 'seeds=[0, 7]']);
     const warning = /evaluate--untouched--model--shots-6: the row is left out: only 5 of 6 examples are to be had/;
     assert.match(summary.warnings.join('\n'), warning);
     assert.match(said.join('\n'), /untouched--model--shots-6: the row is left out/);

@@ -47,6 +47,7 @@ export const runBeginning = (
     ),
     ...['untouched', 'teacher', 'primed', 'fewShots'].map((name) => `evaluation.${name}`),
   ],
+  mayGrow: ['seeds'],
   versions,
   machine: thisMachine(),
   protocol: {

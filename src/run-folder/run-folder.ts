@@ -2,7 +2,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { basename, dirname, join, relative, resolve } from 'node:path';
 import { messageOf, nearestName, UserError } from '../base/errors.ts';
 import { hasCode, makeFolder, writeFileAtomic, writeJsonAtomic } from '../base/folders.ts';
-import { configDifferences, describeDifferences, hashOf } from './compare-configs.ts';
+import { type ConfigDifference, configDifferences, describeDifferences, hashOf } from './compare-configs.ts';
 import { type Json, type Machine, type Protocol, parseManifest, type RunManifest, runFormatVersion, type Versions } from './manifest.ts';
 import { type RunPaths, runPaths } from './paths.ts';
 
@@ -56,6 +56,8 @@ export interface RunBeginning {
   readonly mayChange?: readonly string[];
   /** Paths that earlier versions did not write down: a run of theirs goes on with what they are now. */
   readonly mayAppear?: readonly string[];
+  /** Paths of lists that may become longer at their end. What is added after test answers were scored is a warning of the run. */
+  readonly mayGrow?: readonly string[];
   /** The folder that the config's paths start from. */
   readonly configFolder?: string;
   readonly protocol: Protocol;
@@ -166,7 +168,7 @@ const runFolderAt = (path: string, now: () => Date): RunFolder => {
 /** The run goes on with a config that differs in nothing but what may change; the newer one is written down in the place of the older. */
 const checkSameConfig = async (
   run: RunFolder,
-  { configText, resolvedConfig: now, mayChange = [], mayAppear = [], plannedStages }: RunBeginning,
+  { configText, resolvedConfig: now, mayChange = [], mayAppear = [], mayGrow = [], plannedStages }: RunBeginning,
 ): Promise<void> => {
   const manifest = await run.manifest();
   if (manifest.configHash === hashOf(now)) return;
@@ -174,10 +176,16 @@ const checkSameConfig = async (
   const before = text === undefined ? undefined : parseJson(text);
   const all = before === undefined ? [] : configDifferences(before, now);
   const isBelow = (path: string, paths: readonly string[]): boolean => paths.some((free) => path === free || path.startsWith(`${free}.`));
+  const isAdded = ({ path, before: earlier }: ConfigDifference): boolean =>
+    earlier === undefined && mayGrow.includes(path.replace(/\[\d+\]$/, ''));
   const differences = all.filter(
-    ({ path, before: earlier }) => !isBelow(path, mayChange) && !(earlier === undefined && isBelow(path, mayAppear)),
+    (difference) =>
+      !isBelow(difference.path, mayChange) &&
+      !(difference.before === undefined && isBelow(difference.path, mayAppear)) &&
+      !isAdded(difference),
   );
   if (all.length > 0 && differences.length === 0) {
+    await warnOfAdditions(run, all.filter(isAdded));
     await writeFileAtomic(run.paths.config, configText);
     await writeJsonAtomic(run.paths.resolvedConfig, now);
     const planned = plannedStages === undefined ? {} : { plannedStages: [...plannedStages] };
@@ -186,6 +194,17 @@ const checkSameConfig = async (
   }
   throw new DifferentRunError(
     `${run.path} holds a run of another config:\n${describeDifferences(differences) || `  ${run.paths.resolvedConfig} is missing or was edited`}\nGive the new run another name or folder, or restore the config.`,
+  );
+};
+
+/** A family that grows until a difference shows has a larger chance of showing one that is not there than its interval says. */
+const warnOfAdditions = async (run: RunFolder, added: readonly ConfigDifference[]): Promise<void> => {
+  const { testOpenings } = await run.manifest();
+  if (added.length === 0 || testOpenings.length === 0) return;
+  const list = added.map(({ path, now }) => `${path.replace(/\[\d+\]$/, '')} ${JSON.stringify(now)}`).join(', ');
+  await run.warn(
+    'run',
+    `Added after answers to test questions had been scored: ${list}. If what was seen then decided it, intervals and p-values say too much.`,
   );
 };
 
