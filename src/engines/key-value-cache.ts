@@ -15,6 +15,8 @@ export interface KeyValueCache {
    * @returns log-probabilities, [rows · vocabulary]
    */
   run(program: Program, inputs: Readonly<Record<string, Tensor>>, layings: readonly Laying[]): Promise<Float32Array>;
+  /** Lays what a program put out into places; absent where that never comes to the host. */
+  lay?(outputs: KeyValues, layings: readonly Laying[]): void;
   /** Makes a place empty: what lies there is no longer seen. */
   clear(place: number): void;
   /** What a decoding program takes. */
@@ -22,10 +24,15 @@ export interface KeyValueCache {
   release(): Promise<void>;
 }
 
+/** New keys and values by name, [rows, kvHeads, sequence, headWidth]. */
+export type KeyValues = Readonly<Record<string, HostTensor>>;
+
 export interface Laying {
   readonly place: number;
-  /** The row of the outputs, [rows, kvHeads, sequence, headWidth], that goes into the place. */
+  /** The row of the outputs that goes into the place. */
   readonly from: number;
+  /** Where in the row's sequence it begins; absent: at 0. */
+  readonly start?: number;
   /** Where in the place the first of `count` positions goes. */
   readonly position: number;
   readonly count: number;
@@ -55,18 +62,22 @@ export const hostCache = (decoder: Decoder, batch: number, capacity: number): Ke
     tensors[cacheName('value', layer)] = zeros(batch, kvHeadCount, capacity, headWidth);
   }
   const { mask, clear, fill } = placeMask(batch, capacity);
+  const layAll = (outputs: KeyValues, layings: readonly Laying[]): void => {
+    for (const laying of layings) {
+      fill(laying);
+      lay(decoder, outputs, tensors, capacity, laying);
+    }
+  };
   return {
     batch,
     capacity,
     mask,
     clear,
     inputs: tensors,
+    lay: layAll,
     run: async (program, inputs, layings) => {
       const outputs = await program.run(inputs);
-      for (const laying of layings) {
-        fill(laying);
-        lay(decoder, outputs, tensors, capacity, laying);
-      }
+      layAll(outputs, layings);
       return (outputs.logProbabilities as HostTensor).data as Float32Array;
     },
     release: async () => undefined,
@@ -75,10 +86,10 @@ export const hostCache = (decoder: Decoder, batch: number, capacity: number): Ke
 
 const lay = (
   { layerCount, kvHeadCount, headWidth }: Decoder,
-  outputs: Readonly<Record<string, HostTensor>>,
-  tensors: Readonly<Record<string, HostTensor>>,
+  outputs: KeyValues,
+  tensors: KeyValues,
   capacity: number,
-  { place, from, position, count }: Laying,
+  { place, from, start: first = 0, position, count }: Laying,
 ): void => {
   for (let layer = 0; layer < layerCount; layer++) {
     const { data: newKeys, shape } = outputs[newName('key', layer)] as HostTensor & { readonly data: Float32Array };
@@ -87,7 +98,7 @@ const lay = (
     const values = (tensors[cacheName('value', layer)] as HostTensor).data as Float32Array;
     const sequence = shape[2] as number;
     for (let head = 0; head < kvHeadCount; head++) {
-      const start = (from * kvHeadCount + head) * sequence * headWidth;
+      const start = ((from * kvHeadCount + head) * sequence + first) * headWidth;
       const base = (place * kvHeadCount + head) * capacity * headWidth;
       values.set(newValues.subarray(start, start + count * headWidth), base + position * headWidth);
       // Keys are held transposed: one column a position.

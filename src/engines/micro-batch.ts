@@ -150,20 +150,33 @@ export const packed = (
     sources: { dataType: 'int32', shape: [lossCount], data: sources },
     targets: { dataType: 'int32', shape: [lossCount], data: targets },
     weights: { dataType: 'float32', shape: [lossCount], data: weights },
-    ...(shape.packed && placesIn(lanes, shape)),
+    ...(shape.packed &&
+      placesIn(
+        lanes.map((lane) => lane.map((row) => row.tokens.length)),
+        shape,
+      )),
     ...(teacherLogits && { teacherLogits: { dataType: 'float32', shape: [lossCount, vocabularySize], data: teacherLogits } }),
   };
 };
 
-/** Where each token stands in its row, and where in the lane its row begins. What fills a lane up is a row too. */
-const placesIn = (lanes: readonly (readonly TokenRow[])[], { batch, sequence }: MicroBatchShape): Record<string, HostTensor> => {
+/**
+ * Where each token stands in its row, and where in the lane its row begins. What fills a lane up is a row too.
+ *
+ * @param lengths of the rows of each lane
+ * @param first position of every row
+ */
+export const placesIn = (
+  lengths: readonly (readonly number[])[],
+  { batch, sequence }: Pick<MicroBatchShape, 'batch' | 'sequence'>,
+  first = 0,
+): Record<string, HostTensor> => {
   const positions = new BigInt64Array(batch * sequence);
   const starts = new Float32Array(batch * sequence);
   for (let lane = 0; lane < batch; lane++) {
-    const lengths = (lanes[lane] ?? []).map(({ tokens }) => tokens.length);
+    const own = lengths[lane] ?? [];
     let start = 0;
-    for (const length of [...lengths, sequence - lengths.reduce((sum, length) => sum + length, 0)]) {
-      for (let position = 0; position < length; position++) positions[lane * sequence + start + position] = BigInt(position);
+    for (const length of [...own, sequence - own.reduce((sum, count) => sum + count, 0)]) {
+      for (let position = 0; position < length; position++) positions[lane * sequence + start + position] = BigInt(first + position);
       starts.fill(start, lane * sequence + start, lane * sequence + start + length);
       start += length;
     }

@@ -113,10 +113,11 @@ export const onnxRunner = (specification: EngineSpecification, model: LoadedMode
         {
           decoder,
           parameters: parameterInputs,
-          prefill: (sequence) =>
-            compile(`prefill ${sequence}`, (graphed) => prefillGraph({ ...graphed, shape: { batch: 1, sequence, lossCount: 1 } }), {
-              threadCount,
-            }),
+          prefill: ({ sequence, promptCount, prefixLength, packed: isPacked }) => {
+            const shape = { batch: 1, sequence, lossCount: promptCount, ...(isPacked && { packed: true as const }) };
+            const key = JSON.stringify(['prefill', shape, prefixLength]);
+            return compile(key, (graphed) => prefillGraph({ ...graphed, shape }, prefixLength), { threadCount });
+          },
           decode: (batch, capacity) =>
             // Its few rows would have every matrix packed anew at every token.
             compile(`decode ${batch} ${capacity}`, (graphed) => decodeGraph(graphed, batch, capacity), { prepack: true, threadCount }),

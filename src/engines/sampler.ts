@@ -1,18 +1,13 @@
 import { type Random, randomFrom } from '../base/random.ts';
-import type { HostTensor } from '../graph/tensor-type.ts';
-import type { Decoder } from '../models/decoder.ts';
 import type { Program } from '../runtime/program.ts';
 import { lengthBucket } from './buckets.ts';
 import type { Sample, SampleControl, SampleOptions, SampleRequest } from './engine.ts';
 import type { KeyValueCache } from './key-value-cache.ts';
 import { pickToken } from './pick-token.ts';
+import { type PlacedPrompt, type PrefillPrograms, packedReader, singleReader } from './prompt-reader.ts';
 
 /** The programs that a sampler needs, compiled when first asked for. */
-export interface SamplerPrograms {
-  readonly decoder: Decoder;
-  /** Trainable parameters, which every program takes as inputs. */
-  readonly parameters: Readonly<Record<string, HostTensor>>;
-  prefill(sequence: number): Promise<Program>;
+export interface SamplerPrograms extends PrefillPrograms {
   decode(batch: number, capacity: number): Promise<Program>;
   cache(batch: number, capacity: number): Promise<KeyValueCache>;
 }
@@ -61,6 +56,8 @@ const sampleInto = async (
   const queue = requests.map((request, index) => ({ request, index }));
   const { batch } = cache;
   const places: (Running | undefined)[] = Array.from({ length: batch });
+  const prompts = requests.map(({ tokens }) => tokens);
+  const reader = cache.lay === undefined ? singleReader(programs, cache) : packedReader(programs, cache.lay, prompts);
 
   /** Takes the next token into a sequence; true when that ended it. */
   const advance = (running: Running, logProbabilities: Float32Array): boolean => {
@@ -78,21 +75,17 @@ const sampleInto = async (
 
   for (;;) {
     signal?.throwIfAborted();
-    for (let place = 0; place < batch; place++) {
-      while (places[place] === undefined) {
-        const next = queue.shift();
-        if (next === undefined) break;
-        const running: Running = {
-          requestIndex: next.index,
-          random: randomFrom(next.request.seed, 'sample'),
-          tokens: [],
-          logProbabilities: [],
-          length: next.request.tokens.length,
-        };
-        const predicted = await prefill(programs, next.request.tokens, cache, place);
-        if (advance(running, predicted)) cache.clear(place);
+    for (let free = emptyPlaces(places); free.length > 0 && queue.length > 0; free = emptyPlaces(places)) {
+      const waiting = queue.slice(0, free.length).map(({ request }, index) => ({ place: free[index] as number, tokens: request.tokens }));
+      const read = waiting.slice(0, reader.countIn(waiting));
+      const predicted = await reader.read(read);
+      queue.splice(0, read.length).forEach(({ request, index: requestIndex }, index) => {
+        const random = randomFrom(request.seed, 'sample');
+        const running: Running = { requestIndex, random, tokens: [], logProbabilities: [], length: request.tokens.length };
+        const { place } = read[index] as PlacedPrompt;
+        if (advance(running, predicted[index] as Float32Array)) cache.clear(place);
         else places[place] = running;
-      }
+      });
     }
     if (places.every((place) => place === undefined)) return samples;
     const predicted = await decode(programs, cache, places);
@@ -107,27 +100,8 @@ const sampleInto = async (
   }
 };
 
-/** Runs a prompt, lays its keys and values into a place of the cache, and returns the log-probabilities after its last token. */
-const prefill = async (
-  programs: SamplerPrograms,
-  tokens: readonly number[],
-  cache: KeyValueCache,
-  place: number,
-): Promise<Float32Array> => {
-  const sequence = lengthBucket(tokens.length);
-  const program = await programs.prefill(sequence);
-  const filled = new Int32Array(sequence);
-  filled.set(tokens);
-  return cache.run(
-    program,
-    {
-      ...programs.parameters,
-      tokens: { dataType: 'int32', shape: [1, sequence], data: filled },
-      sources: { dataType: 'int32', shape: [1], data: Int32Array.of(tokens.length - 1) },
-    },
-    [{ place, from: 0, position: 0, count: tokens.length }],
-  );
-};
+const emptyPlaces = (places: readonly (Running | undefined)[]): number[] =>
+  places.flatMap((running, place) => (running === undefined ? [place] : []));
 
 /**
  * One step for every place; places that are empty compute something that nobody reads. The new keys and values are laid into the cache.

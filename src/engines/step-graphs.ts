@@ -119,9 +119,21 @@ export const cacheName = (kind: 'key' | 'value', layer: number): string => `cach
 export const newName = (kind: 'key' | 'value', layer: number): string => `new.${kind}.${layer}`;
 export const isNewKeyValue = (output: string): boolean => output.startsWith('new.');
 
-/** A prompt: the log-probabilities after its last token, and every layer's keys and values, [1, kvHeads, sequence, headWidth]. */
-export const prefillGraph = (options: StepOptions): Graph => {
-  const { logits, keyValues } = lossInputs(options, inputScope(options, false));
+export const prefixName = (kind: 'key' | 'value', layer: number): string => `prefix.${kind}.${layer}`;
+
+/**
+ * Prompts: the log-probabilities after the last token of each, and every layer's keys and values, [1, kvHeads, sequence, headWidth].
+ *
+ * @param prefixLength positions before all of them, whose keys and values are inputs, [1, kvHeads, prefix, headWidth]
+ */
+export const prefillGraph = (options: StepOptions, prefixLength = 0): Graph => {
+  const { kvHeadCount, headWidth, layerCount } = options.decoder;
+  const type = float32(1, kvHeadCount, prefixLength, headWidth);
+  const prefix: KeyValue[] = Array.from({ length: layerCount }, (_, layer) => ({
+    key: input(prefixName('key', layer), type),
+    value: input(prefixName('value', layer), type),
+  }));
+  const { logits, keyValues } = lossInputs(options, inputScope(options, false), prefixLength === 0 ? {} : { prefix });
   return graphOf({ logProbabilities: logSoftmax(logits), ...cacheOutputs(keyValues) });
 };
 

@@ -63,6 +63,8 @@ export interface DecodeInputs {
 export interface ForwardOptions {
   /** Absent: each sequence is one row. */
   readonly packing?: Packing;
+  /** Keys and values of each layer, of positions that stand before every row, and that all see; the rows' own positions go on from them. */
+  readonly prefix?: readonly KeyValue[];
   /** Hears of inner values by name: `hidden.L`, [batch · sequence, width] after L layers, and `attention.L`, [batch, heads, sequence, sequence]. */
   readonly tap?: (name: string, value: Value) => void;
   /** Takes hidden values through a layer, in place of tracing it as it is: for whoever wants it tied to something, or computed once more. */
@@ -71,7 +73,7 @@ export interface ForwardOptions {
 
 /** Several rows one after the other in a sequence: none sees another, and the positions of each count from 0. */
 export interface Packing {
-  /** int64 [batch, sequence]: where each token stands in its row. */
+  /** int64 [batch, sequence]: where each token stands in its row, its prefix counted. */
   readonly positions: Value;
   /** float32 [batch, sequence]: where in the sequence each token's row begins. */
   readonly starts: Value;

@@ -9,7 +9,7 @@ import { gather } from '../ops/indexing.ts';
 import { gemm } from '../ops/matmul.ts';
 import { rmsNorm } from '../ops/normalisation.ts';
 import { rotaryEmbedding } from '../ops/rotary.ts';
-import { reshape, transpose } from '../ops/shape.ts';
+import { concat, reshape, transpose } from '../ops/shape.ts';
 import type { DecodeInputs, Decoder, ForwardOptions, KeyValue } from './decoder.ts';
 import { type LlamaConfig, parseLlamaConfig } from './llama-config.ts';
 
@@ -74,9 +74,13 @@ const llamaParameters = (config: LlamaConfig) => {
 
 const forward = (config: LlamaConfig, scope: Scope, tokens: Value, options: ForwardOptions = {}) => {
   const [batch, sequence] = tokens.type.shape as [number, number];
-  const rotations = prefillRotations(config, batch, sequence, options.packing?.positions);
+  const { packing, prefix } = options;
+  const prefixLength = prefix?.[0]?.key.type.shape[2] ?? 0;
+  const rotations = prefillRotations(config, batch, sequence, { positions: packing?.positions, prefixLength });
   // Whoever looks at a map wants it whole.
-  const chunks = causalChunks(sequence, options.tap === undefined ? chunkCountFor(sequence) : 1, options.packing?.starts);
+  const chunks = causalChunks(sequence, options.tap === undefined ? chunkCountFor(sequence) : 1, packing?.starts, prefixLength);
+  const afterPrefix = (own: Value, layer: number, kind: keyof KeyValue): Value =>
+    prefix === undefined ? own : concat([(prefix[layer] as KeyValue)[kind], own], 2);
   const keyValues: KeyValue[] = [];
   let hidden = embed(config, scope, tokens); // [batch · sequence, width]
   options.tap?.('hidden.0', hidden);
@@ -89,7 +93,8 @@ const forward = (config: LlamaConfig, scope: Scope, tokens: Value, options: Forw
       const rotatedKey = rotations.key(heads(key)); // [batch, kvHeads, sequence, headWidth]
       const valueHeads = heads(value);
       keyValues[layer] = { key: rotatedKey, value: valueHeads };
-      const { mixed, maps } = attention(rotations.query(heads(query)), rotatedKey, valueHeads, chunks);
+      const [keys, values] = [afterPrefix(rotatedKey, layer, 'key'), afterPrefix(valueHeads, layer, 'value')];
+      const { mixed, maps } = attention(rotations.query(heads(query)), keys, values, chunks);
       options.tap?.(`attention.${layer}`, maps[0] as Value);
       const flat = reshape(transpose(mixed, [0, 2, 1, 3]), [batch * sequence, config.headCount * config.headWidth]);
       return afterAttention(config, scope, prefix, before, flat);
@@ -179,12 +184,18 @@ const afterAttention = (config: LlamaConfig, scope: Scope, prefix: string, resid
   return add(attended, down as Value);
 };
 
-/** Rotations of queries and keys at their positions, 0 … sequence − 1 unless others are given; the queries' carries attention's 1/√d. */
-const prefillRotations = (config: LlamaConfig, batch: number, sequence: number, given?: Value) => {
-  const rowPositions = Array.from({ length: batch * sequence }, (_, index) => BigInt(index % sequence));
+/** Rotations of queries and keys at their positions, from the prefix's end on unless others are given; the queries' carries attention's 1/√d. */
+const prefillRotations = (
+  config: LlamaConfig,
+  batch: number,
+  sequence: number,
+  { positions: given, prefixLength }: { positions: Value | undefined; prefixLength: number },
+) => {
+  const rowPositions = Array.from({ length: batch * sequence }, (_, index) => BigInt(prefixLength + (index % sequence)));
   const positions = given ?? constant({ dataType: 'int64', shape: [batch, sequence], data: BigInt64Array.from(rowPositions) });
-  const keyTables = rotaryTables(config.rope, config.headWidth, sequence);
-  const queryTables = rotaryTables(config.rope, config.headWidth, sequence, 1 / Math.sqrt(config.headWidth));
+  const positionCount = prefixLength + sequence;
+  const keyTables = rotaryTables(config.rope, config.headWidth, positionCount);
+  const queryTables = rotaryTables(config.rope, config.headWidth, positionCount, 1 / Math.sqrt(config.headWidth));
   return {
     query: (heads: Value): Value => rotaryEmbedding(heads, positions, queryTables.cosine, queryTables.sine),
     key: (heads: Value): Value => rotaryEmbedding(heads, positions, keyTables.cosine, keyTables.sine),

@@ -3,7 +3,7 @@ import { split } from '../ops/broadcasting.ts';
 import { add, mul, relu, sub } from '../ops/elementwise.ts';
 import { matmul } from '../ops/matmul.ts';
 import { softmax } from '../ops/normalisation.ts';
-import { concat, reshape, slice } from '../ops/shape.ts';
+import { concat, pad, reshape, slice } from '../ops/shape.ts';
 
 /** Large enough that its exponential is 0 in float32, small enough that adding a score leaves it finite. */
 export const masked = -1e9;
@@ -34,11 +34,11 @@ export const cachedAttention = (
   return add(mixed, mul(slice(probabilities, 3, capacity, capacity + 1), value));
 };
 
-/** Consecutive queries `from` … `to` − 1, which see the keys before `to` alone. */
+/** Consecutive queries, which see the keys before the `keyCount`-th alone. */
 export interface QueryChunk {
-  readonly from: number;
-  readonly to: number;
-  /** 0 where a query may see a key, a large negative number where not; broadcasts to [batch, kvHeads, group, to − from, to]. */
+  readonly queryCount: number;
+  readonly keyCount: number;
+  /** 0 where a query may see a key, a large negative number where not; broadcasts to [batch, kvHeads, group, queries, keys]. */
   readonly mask: Value;
 }
 
@@ -46,13 +46,15 @@ export interface QueryChunk {
  * Queries of a causal sequence in so many chunks: of the products that the mask throws away, most are not computed.
  *
  * @param starts float32 [batch, sequence]: the first key that each query may see; absent: 0
+ * @param prefixLength keys before the sequence's own, which every query sees
  */
-export const causalChunks = (sequence: number, chunkCount: number, starts?: Value): readonly QueryChunk[] => {
+export const causalChunks = (sequence: number, chunkCount: number, starts?: Value, prefixLength = 0): readonly QueryChunk[] => {
   const size = Math.ceil(sequence / chunkCount);
   return Array.from({ length: Math.ceil(sequence / size) }, (_, chunk) => {
     const [from, to] = [chunk * size, Math.min(sequence, (chunk + 1) * size)];
     const causal = causalMask(from, to);
-    return { from, to, mask: starts === undefined ? causal : add(causal, maskBefore(slice(starts, 1, from, to), to)) };
+    const own = starts === undefined ? causal : add(causal, maskBefore(slice(starts, 1, from, to), to));
+    return { queryCount: to - from, keyCount: prefixLength + to, mask: pad(own, own.type.shape.length - 1, prefixLength, 0) };
   });
 };
 
@@ -74,7 +76,7 @@ const causalMask = (from: number, to: number): Value => {
  * softmax(q·kᵀ + mask)·v with grouped heads: query heads g·h … g·h + g − 1 share key-value head h. The queries come already scaled.
  *
  * @param query [batch, heads, sequence, headWidth]
- * @param key [batch, kvHeads, sequence, headWidth]; value alike
+ * @param key [batch, kvHeads, prefix + sequence, headWidth]; value alike
  * @returns the mixed values, shaped like the query, and each chunk's part of the attention map, [batch, heads, queries, keys]
  */
 export const attention = (
@@ -83,10 +85,10 @@ export const attention = (
   value: Value,
   chunks: readonly QueryChunk[],
 ): { readonly mixed: Value; readonly maps: readonly Value[] } => {
-  const sizes = chunks.map(({ from, to }) => to - from);
+  const sizes = chunks.map(({ queryCount }) => queryCount);
   const queries = split(query, 2, sizes);
-  const parts = chunks.map(({ to, mask }, index) =>
-    maskedAttention(queries[index] as Value, slice(key, 2, 0, to), slice(value, 2, 0, to), mask),
+  const parts = chunks.map(({ keyCount, mask }, index) =>
+    maskedAttention(queries[index] as Value, slice(key, 2, 0, keyCount), slice(value, 2, 0, keyCount), mask),
   );
   return {
     mixed: concat(

@@ -69,6 +69,18 @@ export const inferenceLaws = ({ using, law }: Suite): void => {
       }
     });
 
+    law('do not depend on what the prompts have in common', async (engine) => {
+      // What all begin with is read once, up to the last token but one of the shortest; the second is all of it.
+      const [common, ...ends] = rowsOf([70, 1, 9, 64, 33], 58).map(({ tokens }) => tokens) as [number[], ...number[][]];
+      const alike = [...ends.map((end) => [...common, ...end]), [...common]].map((tokens, index) => ({ tokens, seed: 200 + index }));
+      const together = await engine.sample(alike, { ...greedy, batchSize: 3 });
+      for (const [index, request] of alike.entries()) {
+        const [alone] = await engine.sample([request], greedy);
+        assert.deepEqual(together[index]?.tokens, alone?.tokens, `prompt ${index}`);
+        assertClose(together[index]?.logProbabilities ?? [], alone?.logProbabilities ?? [], 1e-5, `prompt ${index}`);
+      }
+    });
+
     law('drawn ones do not depend on their company, order or the batch size', async (engine) => {
       const options = { ...greedy, temperature: 0.8, topP: 0.9 };
       const together = await engine.sample(prompts, options);
