@@ -9,6 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { UserError } from '../src/base/errors.ts';
 import { randomFrom } from '../src/base/random.ts';
 import type { Engine } from '../src/engines/engine.ts';
+import { rowLimits } from '../src/engines/micro-batch.ts';
 import { fineTune } from '../src/methods/fine-tune.ts';
 import { assertClose, assertTensorsClose } from './golden/compare.ts';
 import { hashesOf, openToyEngine, type ToyTraining, toyRows, toySettings, trainToy } from './toy-fine-tune.ts';
@@ -120,6 +121,34 @@ describe('fine-tuning', () => {
     assert.ok(Object.values(updates(together)).every(({ data }) => data.some((value) => value !== 0)));
     assertTensorsClose(updates(together), updates(oneByOne), 1e-5, 'B after one step');
     for (const [name, { data }] of Object.entries(untouched)) if (name.includes('lora_A')) assert.deepEqual(together[name]?.data, data);
+  });
+
+  it('tells every step the limits of all rows, and a row that the model cannot hold before the first', async () => {
+    const rows = toyRows(8, 5);
+    const engine = await openToyEngine(model, 3);
+    const heard: unknown[] = [];
+    const listening: Engine = {
+      ...engine,
+      forwardBackward: (given, loss, limits) => {
+        heard.push(limits);
+        return engine.forwardBackward(given, loss, limits);
+      },
+    };
+    const folder = join(root, 'limits');
+    const places = { checkpoints: join(folder, 'checkpoints'), metrics: join(folder, 'metrics.jsonl') };
+    try {
+      await fineTune({ engine: listening, rows, settings: { ...toySettings, rowsPerStep: 2 }, seed: 1, key: 'limits', ...places });
+      assert.ok(heard.length > 1);
+      for (const limits of heard) assert.deepEqual(limits, rowLimits(rows));
+      const tokens = Array.from({ length: engine.information.contextLength + 1 }, () => 1);
+      const long = { tokens, weights: tokens.map((_, index) => (index === 0 ? 0 : 1)) };
+      await assert.rejects(fineTune({ engine, rows: [...rows, long], settings: toySettings, seed: 1, key: 'long', ...places }), {
+        name: 'UserError',
+        message: /more than the \d+ that the model was made for\. Set training\.maximumLength/,
+      });
+    } finally {
+      await engine.release();
+    }
   });
 
   it('refuses to train on nothing', async () => {

@@ -250,7 +250,7 @@ describe('the untouched student asked otherwise', () => {
     const { stages, plannedStages } = await (await openRun(join(root, 'runs', 'rows'))).manifest();
     assert.equal(plannedStages.filter((name) => /^train--none/.test(name)).length, seeds + 1);
     for (const [name, stage] of Object.entries(before_.stages)) if (name !== 'report') assert.deepEqual(stages[name], stage, name);
-    assert.match(summary.warnings.join('\n'), /Added after answers to test questions had been scored: seeds 7\./);
+    assert.match(summary.warnings.join('\n'), /Added after the test questions had been opened: seeds 7\./);
     // Another first seed is another run, and so is one that lost a seed.
     await assert.rejects(runOf('rows', more, ['evaluation.fewShots.examples=1', 'seeds=[7, 0]']), /run of another config/);
     await assert.rejects(runOf('rows', more, ['evaluation.fewShots.examples=1', 'seeds=[0]']), /run of another config/);

@@ -17,6 +17,7 @@ import { armRows } from '../src/methods/arm-rows.ts';
 import { evaluateModel } from '../src/methods/evaluate-model.ts';
 import { openLocalModel } from '../src/methods/local-model.ts';
 import { questionsOf } from '../src/methods/questions.ts';
+import { spentElsewhere } from '../src/methods/run-spending.ts';
 import { readConfig, run, surroundingsOf } from '../src/methods/stages.ts';
 import { readResponses } from '../src/responses/response-store.ts';
 import { hashOf } from '../src/run-folder/compare-configs.ts';
@@ -331,14 +332,26 @@ describe('runs that cannot be', () => {
             collection: { budget: { requests }, prices: { inputPerMillion: 3, outputPerMillion: 15 } },
           },
         });
-      await refuses(run(await within(trainCount + 4), options('bounded')), /14 requests are spent\. Raise budget\.requests to go on/);
+      await refuses(
+        run(await within(trainCount + 4), options('bounded')),
+        /14 requests are spent\. Raise budget\.requests to go on.*evaluation\.teacher: false/,
+      );
       assert.equal(server.billedCount(), trainCount + 4);
       await run(await within(trainCount + testCount), options('bounded'));
       assert.equal(server.billedCount(), trainCount + testCount, 'none is bought twice');
       const answers = await readAnswerRecords(join(root, 'runs', 'bounded', 'evaluations', 'teacher.jsonl'));
-      for (const { promptTokenCount, tokenCount, costUsd } of answers) {
-        assert.equal(costUsd, (3 * (promptTokenCount ?? Number.NaN) + 15 * (tokenCount ?? Number.NaN)) / 1e6);
+      for (const { promptTokenCount, tokenCount, spent } of answers) {
+        const [prompt, answer] = [promptTokenCount ?? Number.NaN, tokenCount ?? Number.NaN];
+        assert.deepEqual(spent, { requests: 1, tokens: prompt + answer, usd: (3 * prompt + 15 * answer) / 1e6 });
       }
+      // What is spent is known to the next start, in every measure.
+      const whole = await spentElsewhere(undefined, { config: { arms: [] }, run: await openRun(join(root, 'runs', 'bounded')) });
+      assert.equal(whole.requests, testCount);
+      assert.equal(
+        whole.tokens,
+        answers.reduce((sum, { spent }) => sum + (spent?.tokens ?? 0), 0),
+      );
+      assert.ok(whole.usd > 0);
     } finally {
       await server.close();
     }

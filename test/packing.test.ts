@@ -1,15 +1,16 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { randomFrom } from '../src/base/random.ts';
-import type { EngineSpecification, LossSpecification, TokenRow } from '../src/engines/engine.ts';
+import { createEngine } from '../src/engines/create-engine.ts';
+import type { Engine, EngineSpecification, LossSpecification, TokenRow } from '../src/engines/engine.ts';
 import { loadModel } from '../src/engines/loaded-model.ts';
 import { type MicroBatchShape, packed } from '../src/engines/micro-batch.ts';
 import { onnxRunner } from '../src/engines/onnx-runner.ts';
 import { arraysOf } from '../src/engines/parameter-arrays.ts';
 import type { LossOutcome } from '../src/engines/runner.ts';
-import { crossEntropy, rowsOf, vocabularySize, withRandomB } from './engine-laws/suite.ts';
-import { relativeDistance } from './golden/compare.ts';
-import { tinyLora, tinySpecification } from './golden/golden-files.ts';
+import { assertSame, crossEntropy, rowsOf, vocabularySize, withRandomB } from './engine-laws/suite.ts';
+import { gradientsOf, relativeDistance } from './golden/compare.ts';
+import { tensorOf, tinyLora, tinySpecification } from './golden/golden-files.ts';
 import { numbers } from './traced-sample.ts';
 
 const distillation: LossSpecification = { name: 'distillation', alpha: 0.4, temperature: 2 };
@@ -105,4 +106,55 @@ describe('rows that are packed into one sequence', () => {
     assert.deepEqual(numbers(inputs.targets), [6, 7, 9, 0]);
     assert.deepEqual(numbers(inputs.weights), [1, 1, 1, 0]);
   });
+});
+
+describe('an engine that packs', () => {
+  const lengths = [40, 25, 33, 60, 12, 100, 7];
+  const many = rowsOf(lengths, 5);
+  const using = async <Result>(changes: Partial<EngineSpecification>, use: (engine: Engine) => Promise<Result>): Promise<Result> => {
+    const engine = await createEngine({ ...tinySpecification({ parameters: tinyLora, layout: 'thread' }), ...changes });
+    try {
+      await engine.load(withRandomB(await engine.parameters()));
+      return await use(engine);
+    } finally {
+      await engine.release();
+    }
+  };
+  const packing = { tokensPerRun: 256 };
+
+  it('gives every row its own loss, and all together the gradients that they have apart', async () => {
+    const apart = await using({}, async (engine) => ({
+      losses: await engine.forward(many, crossEntropy),
+      gradients: await gradientsOf(engine, many, crossEntropy),
+    }));
+    const together = await using(packing, async (engine) => ({
+      losses: await engine.forward(many, crossEntropy),
+      gradients: await gradientsOf(engine, many, crossEntropy),
+    }));
+    for (const [index, { sum, tokenCount }] of apart.losses.entries()) {
+      assert.equal(together.losses[index]?.tokenCount, tokenCount);
+      assert.ok(Math.abs((together.losses[index]?.sum ?? 0) / sum - 1) < 1e-5, `row ${index}`);
+    }
+    for (const name of Object.keys(apart.gradients)) {
+      const distance = relativeDistance(tensorOf(together.gradients, name), tensorOf(apart.gradients, name));
+      assert.ok(distance < 1e-5, `${name}: ${distance}`);
+    }
+  });
+
+  it('gives the same bytes with two runners, with dropout too', async () => {
+    const dropping = { ...packing, parameters: { ...tinyLora, dropout: 0.2 } };
+    const gradients = (changes: Partial<EngineSpecification>) =>
+      using({ ...dropping, ...changes }, (engine) => gradientsOf(engine, many, crossEntropy));
+    assertSame(await gradients({ runnerCount: 2, threadCount: 2 }), await gradients({}), 'gradients');
+  });
+
+  for (const layout of ['thread', 'worker'] as const) {
+    it(`refuses rows beyond the limits that it was given, in a ${layout}`, async () => {
+      await using({ ...packing, layout }, async (engine) => {
+        const limits = { tokenCount: 99, weightedShare: 1 };
+        await assert.rejects(engine.forwardBackward(many, crossEntropy, limits), /beyond the limits/);
+        await assert.rejects(engine.forward(many, crossEntropy, { tokenCount: 100, weightedShare: 0.1 }), /beyond the limits/);
+      });
+    });
+  }
 });

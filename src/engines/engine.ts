@@ -15,8 +15,8 @@ export interface Engine {
   forwardBackward(rows: readonly TokenRow[], loss: LossSpecification, limits?: RowLimits): Promise<LossSums>;
   /** One optimiser step with the accumulated gradients divided by `tokenCount`; empties the accumulation. */
   optimStep(options: OptimStepOptions): Promise<OptimStepReport>;
-  /** The loss of rows, without gradients: sums over each row by itself. */
-  forward(rows: readonly TokenRow[], loss: LossSpecification): Promise<LossSums[]>;
+  /** The loss of rows, without gradients: sums over each row by itself. `limits` as in `forwardBackward`. */
+  forward(rows: readonly TokenRow[], loss: LossSpecification, limits?: RowLimits): Promise<LossSums[]>;
   /**
    * Answers to prompts of token ids, in their order, each from a random stream of its own: the batch it ran in changes nothing but
    * rounding. Ends early, with the signal's reason, when it is aborted; what was finished has been handed out by then.
@@ -56,6 +56,10 @@ export interface EngineSpecification {
   readonly layout: 'worker' | 'thread';
   /** Threads of the arithmetic; absent: as many as there are cores. */
   readonly threadCount?: number;
+  /** The share of the machine's memory that compiled programs may take, where several engines compute at once; absent: a half. */
+  readonly memoryShare?: number;
+  /** Tokens that one run computes; absent: as many as the model's size allows. Models of which it computes few are packed. */
+  readonly tokensPerRun?: number;
   /** Threads that compute micro-batches side by side, each with its share of `threadCount`. Absent: one. The results are the same bytes. */
   readonly runnerCount?: number;
 }

@@ -18,7 +18,7 @@ export const inOrder = (engine: Engine): Engine => {
     information: engine.information,
     forwardBackward: (rows, loss, limits) => enqueue('forwardBackward', () => engine.forwardBackward(rows, loss, limits)),
     optimStep: (options) => enqueue('optimStep', () => engine.optimStep(options)),
-    forward: (rows, loss) => enqueue('forward', () => engine.forward(rows, loss)),
+    forward: (rows, loss, limits) => enqueue('forward', () => engine.forward(rows, loss, limits)),
     sample: (requests, options, control) => enqueue('sample', () => engine.sample(requests, options, control)),
     score: (rows) => enqueue('score', () => engine.score(rows)),
     parameters: () => enqueue('parameters', () => engine.parameters()),

@@ -1,3 +1,4 @@
+import { InternalError } from '../base/errors.ts';
 import type { HostTensor } from '../graph/tensor-type.ts';
 import { batchSizes, lengthBucket, longLaneLength, lossBucket, powerOfTwo } from './buckets.ts';
 import type { RowLimits, TokenRow } from './engine.ts';
@@ -34,8 +35,13 @@ const largeModelTokens = 1024;
  *
  * @param limits of all rows that are computed in turn, so that all take programs of the same shapes; these rows are within them
  */
-export const microBatches = (rows: readonly TokenRow[], tokenBudget: number, limits = rowLimits(rows)): MicroBatch[] =>
-  tokenBudget < largeModelTokens ? packs(rows, tokenBudget, limits) : likeLengths(rows, tokenBudget);
+export const microBatches = (rows: readonly TokenRow[], tokenBudget: number, limits = rowLimits(rows)): MicroBatch[] => {
+  const own = rowLimits(rows);
+  if (own.tokenCount > limits.tokenCount || own.weightedShare > limits.weightedShare) {
+    throw new InternalError(`rows of ${JSON.stringify(own)} are beyond the limits that were given, ${JSON.stringify(limits)}`);
+  }
+  return tokenBudget < largeModelTokens ? packs(rows, tokenBudget, limits) : likeLengths(rows, tokenBudget);
+};
 
 export const rowLimits = (rows: readonly TokenRow[]): RowLimits =>
   rows.reduce(

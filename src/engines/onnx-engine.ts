@@ -10,6 +10,7 @@ import { type LoadedModel, loadModel } from './loaded-model.ts';
 import { lossPositions, type MicroBatch, microBatches, tokenBudgetOf } from './micro-batch.ts';
 import { onnxRunner } from './onnx-runner.ts';
 import { arraysOf, checkedArrays, parameterSet } from './parameter-arrays.ts';
+import { runnerLayout, shareOf } from './program-memory.ts';
 import type { LossOutcome, Runner } from './runner.ts';
 import { releaseRunners, runnerTeam } from './runner-team.ts';
 import { termName } from './step-graphs.ts';
@@ -41,13 +42,16 @@ export const onnxEngine = async (specification: EngineSpecification): Promise<En
 };
 
 const openRunners = async (specification: EngineSpecification, model: LoadedModel): Promise<Runner[]> => {
-  const { runnerCount = 1, threadCount, device } = specification;
-  // Several runners are there to fill several cores.
-  if (runnerCount === 1 || device !== 'cpu') return [onnxRunner(specification, model)];
-  const share = threadCount === undefined ? 1 : Math.max(1, Math.floor(threadCount / runnerCount));
+  const { runnerCount, threadCount } = runnerLayout(specification);
+  if (runnerCount === 1) return [onnxRunner(specification, model)];
   // What was found out once is not found out by each again.
   const byteForm = model.frozen.training.byteForm ?? model.frozen.inference.byteForm;
-  const own: EngineSpecification = { ...specification, runnerCount: 1, threadCount: share, ...(byteForm && { byteForm }) };
+  const own: EngineSpecification = {
+    ...specification,
+    ...{ runnerCount: 1, memoryShare: shareOf(runnerCount, specification.memoryShare) },
+    ...(threadCount !== undefined && { threadCount }),
+    ...(byteForm && { byteForm }),
+  };
   const opened = await Promise.allSettled(Array.from({ length: runnerCount }, () => workerRunner(own)));
   const runners = opened.flatMap((end) => (end.status === 'fulfilled' ? [end.value] : []));
   const failed = opened.find((end) => end.status === 'rejected');
@@ -70,7 +74,7 @@ const engineOf = ({ specification, model, device, held, runners }: EngineParts):
   const lora = specification.parameters.kind === 'lora' ? specification.parameters : undefined;
   const names = Object.keys(model.trainable);
   const shapes = new Map(Object.entries(model.trainable).map(([name, { shape }]) => [name, shape]));
-  const tokenBudget = tokenBudgetOf(decoder);
+  const tokenBudget = specification.tokensPerRun ?? tokenBudgetOf(decoder);
   const team = runnerTeam(runners, specification.threadCount);
 
   let stepCount = 0;
@@ -132,7 +136,7 @@ const engineOf = ({ specification, model, device, held, runners }: EngineParts):
       if (names.length === 0) throw new UserError('this engine was made with parameters "none": it has nothing to train');
       return totalOf(await lossesOf(rows, loss, { training: true, limits }));
     },
-    forward: (rows, loss) => lossesOf(rows, loss, { training: false }),
+    forward: (rows, loss, limits) => lossesOf(rows, loss, { training: false, limits }),
     optimStep: async (options) => {
       if (!held.hasGradients) throw new InternalError('optimStep without a forwardBackward before it: there are no gradients');
       const { tokenCount } = options;

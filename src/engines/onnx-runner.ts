@@ -1,4 +1,5 @@
 import { UserError } from '../base/errors.ts';
+import { memoryBytes } from '../base/memory.ts';
 import { randomFrom } from '../base/random.ts';
 import type { Graph } from '../graph/graph.ts';
 import type { HostTensor } from '../graph/tensor-type.ts';
@@ -14,7 +15,7 @@ import { hostCache } from './key-value-cache.ts';
 import { compileOptionsOf, hostParameter, type LoadedModel, type Purpose, weightBytes } from './loaded-model.ts';
 import { type MicroBatchShape, packed } from './micro-batch.ts';
 import { programCache } from './program-cache.ts';
-import { programBytes, programLimitBytes } from './program-memory.ts';
+import { programBytes, runnerLayout } from './program-memory.ts';
 import type { DropoutStream, LossOutcome, LossTask, OwnThreads, Runner } from './runner.ts';
 import { sampleAll } from './sampler.ts';
 import { decodeGraph, dropoutName, type GraphModel, gradientName, logitsGraph, lossGraph, prefillGraph, termName } from './step-graphs.ts';
@@ -36,9 +37,9 @@ export const onnxRunner = (specification: EngineSpecification, model: LoadedMode
   const { decoder } = model;
   const lora = specification.parameters.kind === 'lora' ? specification.parameters : undefined;
   const names = Object.keys(model.trainable);
-  const limitBytes = programLimitBytes(specification.threadCount);
+  const { limitBytes } = runnerLayout(specification);
   const shapes = new Map(Object.entries(model.trainable).map(([name, { shape }]) => [name, shape]));
-  const programs = programCache(limitBytes);
+  const programs = programCache(limitBytes ?? memoryBytes() / 2);
   let parameterInputs: Readonly<Record<string, HostTensor>> = {};
 
   const compile = (

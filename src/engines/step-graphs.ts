@@ -50,6 +50,8 @@ const inputScope = ({ lora, byteForm }: GraphModel, training: boolean): Scope & 
 };
 
 export const dropoutName = (module: string): string => `dropout:${module}`;
+/** Masks and a teacher's logits: inputs as large as activations, made anew for every run. */
+export const isLargeInput = (name: string): boolean => name.startsWith(dropoutName('')) || name === 'teacherLogits';
 export const gradientName = (parameter: string): string => `gradient:${parameter}`;
 export const termName = (term: string): string => `term:${term}`;
 

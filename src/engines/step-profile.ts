@@ -6,7 +6,7 @@ import { type NodeRecord, profiled } from '../runtime/profile.ts';
 import type { Activations, EngineSpecification, LossSpecification, TokenRow } from './engine.ts';
 import { compileOptionsOf, hostParameter, loadModel } from './loaded-model.ts';
 import { type MicroBatch, type MicroBatchShape, microBatches, packed, tokenBudgetOf } from './micro-batch.ts';
-import { programLimitBytes } from './program-memory.ts';
+import { runnerLayout } from './program-memory.ts';
 import { trainingGraph } from './training-graph.ts';
 
 /** Where the time of one micro-batch's forward and backward pass goes, on one thread. */
@@ -43,14 +43,14 @@ export const profileStep = async (
   const model = await loadModel(specification);
   const { decoder } = model;
   const tokensOf = ({ shape }: MicroBatch) => shape.batch * shape.sequence;
-  const [largest] = microBatches(rows, tokenBudgetOf(decoder)).sort((a, b) => tokensOf(b) - tokensOf(a));
+  const [largest] = microBatches(rows, specification.tokensPerRun ?? tokenBudgetOf(decoder)).sort((a, b) => tokensOf(b) - tokensOf(a));
   if (largest === undefined) throw new UserError('There are no rows to profile: the data is empty, or every row was left out.');
   const frozen = model.frozen.training;
   const lora = specification.parameters.kind === 'lora' ? specification.parameters : undefined;
   const { graph, activations } = trainingGraph(
     { decoder, lora: lora && { ...lora, dropout: 0 }, shape: largest.shape, byteForm: frozen.byteForm },
     loss,
-    { trainable: Object.keys(model.trainable), activations: specification.activations, limitBytes: programLimitBytes(1) },
+    { trainable: Object.keys(model.trainable), activations: specification.activations, limitBytes: runnerLayout(specification).limitBytes },
   );
   const chosen = largest.lanes.map((lane) => lane.map((index) => rows[index] as TokenRow));
   const inputs = {

@@ -15,7 +15,9 @@ export interface TrainingGraph {
 export interface TrainingChoice {
   readonly trainable: readonly string[];
   readonly activations: Activations | undefined;
-  readonly limitBytes: number;
+  /** What all programs of a runner may take; absent: nothing is known of the memory there is. */
+  readonly limitBytes: number | undefined;
+  /** What this process may take. */
   readonly totalBytes?: number;
 }
 
@@ -25,9 +27,6 @@ const keptShare = 0.6;
 /**
  * The graph of a training step. Unless it is said what is kept for the way back, all of it is where the program then fits into its share of the limit,
  * and little where it does not: the gradients are the same bytes.
- *
- * @param limitBytes what all programs of a runner may take
- * @param totalBytes what this process may take
  */
 export const trainingGraph = (
   options: StepOptions,
@@ -39,11 +38,12 @@ export const trainingGraph = (
     return { graph, activations: chosen, sizeBytes: programBytes(graph) };
   };
   const wished = traced(activations ?? 'kept');
-  const chosen = activations === undefined && wished.sizeBytes > keptShare * limitBytes ? traced('recomputed') : wished;
-  if (chosen.sizeBytes <= totalBytes) return chosen;
+  const chosen =
+    activations === undefined && limitBytes !== undefined && wished.sizeBytes > keptShare * limitBytes ? traced('recomputed') : wished;
+  if (limitBytes === undefined || chosen.sizeBytes <= totalBytes) return chosen;
   const { batch, sequence } = options.shape;
-  const advice = chosen.activations === 'kept' ? 'Take engine.activations: recomputed, or leave' : 'Leave';
+  const advice = chosen.activations === 'kept' ? 'Take engine.activations: recomputed,' : 'Take a smaller model,';
   throw new UserError(
-    `A training step of ${batch} × ${sequence} tokens needs about ${gigabytes(chosen.sizeBytes)} beside the weights, and there are ${gigabytes(totalBytes)} in all. ${advice} longer rows out (training.maximumLength).`,
+    `A training step of ${batch} × ${sequence} tokens needs about ${gigabytes(chosen.sizeBytes)} beside the weights, and there are ${gigabytes(totalBytes)} in all. ${advice} or leave longer rows out (training.maximumLength).`,
   );
 };

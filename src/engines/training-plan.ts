@@ -1,7 +1,8 @@
+import { checkRow } from './check-rows.ts';
 import type { Activations, EngineSpecification, LossSpecification, TokenRow } from './engine.ts';
 import { type LoadedModel, loadModel, weightBytes } from './loaded-model.ts';
 import { type MicroBatch, type MicroBatchShape, microBatches, rowLimits, tokenBudgetOf } from './micro-batch.ts';
-import { programBytes, programLimitBytes } from './program-memory.ts';
+import { programBytes, runnerLayout } from './program-memory.ts';
 import { lossGraph } from './step-graphs.ts';
 import { trainingGraph } from './training-graph.ts';
 
@@ -42,11 +43,11 @@ export const planTraining = async (
   loss: LossSpecification,
 ): Promise<TrainingPlan> => {
   const model = await loadModel(specification);
-  const tokenBudget = tokenBudgetOf(model.decoder);
+  const tokenBudget = specification.tokensPerRun ?? tokenBudgetOf(model.decoder);
+  [...steps.flat(), ...developmentRows].forEach((row, index) => checkRow(row, index, model.decoder, { name: 'cross-entropy' }));
   const limits = rowLimits(steps.flat());
   const batches = steps.flatMap((rows) => microBatches(rows, tokenBudget, limits));
-  const { runnerCount = 1, threadCount } = specification;
-  const limitBytes = programLimitBytes(threadCount === undefined ? undefined : threadCount / runnerCount);
+  const { runnerCount, limitBytes } = runnerLayout(specification);
   const training = byShape(batches).map(({ shape, count }) => {
     const choice = { trainable: Object.keys(model.trainable), activations: specification.activations, limitBytes };
     const { activations, sizeBytes } = trainingGraph({ ...graphedIn(model, specification, 'training'), shape }, loss, choice);
@@ -60,7 +61,7 @@ export const planTraining = async (
   const parts = {
     processBytes: nodeBytes + runnerCount * threadBytes,
     weightsBytes: weightBytes(model.frozen.training.weights) + (isMeasured ? weightBytes(model.frozen.inference.weights) : 0),
-    programsBytes: runnerCount * Math.min(sum(sizes), Math.max(limitBytes, ...sizes)),
+    programsBytes: runnerCount * Math.min(sum(sizes), Math.max(limitBytes ?? Number.POSITIVE_INFINITY, ...sizes)),
     stateBytes: sum(Object.values(model.trainable).map(({ data }) => data.byteLength)) * (valuesPerParameter + 2 * runnerCount),
   };
   return {

@@ -11,7 +11,7 @@ export const workerEngine = async (specification: EngineSpecification): Promise<
     information: ready,
     forwardBackward: (rows, loss, limits) => call('forwardBackward', [rows, loss, limits]),
     optimStep: (options) => call('optimStep', [options]),
-    forward: (rows, loss) => call('forward', [rows, loss]),
+    forward: (rows, loss, limits) => call('forward', [rows, loss, limits]),
     sample: (requests, options, control) => call('sample', [requests, options], control),
     score: (rows) => call('score', [rows]),
     parameters: () => call('parameters', []),

@@ -22,8 +22,15 @@ const answerRecordSchema = z.strictObject({
   /** null where the teacher did not say. */
   tokenCount: z.int().nonnegative().nullable(),
   promptTokenCount: z.int().nonnegative().nullable(),
-  /** In US dollars; absent where no price is known. */
-  costUsd: z.number().nonnegative().exactOptional(),
+  /** What all tries for it cost; absent where a model of our own answered. */
+  spent: z
+    .strictObject({
+      requests: z.int().positive(),
+      tokens: z.int().nonnegative(),
+      /** In US dollars; absent where no price is known. */
+      usd: z.number().nonnegative().exactOptional(),
+    })
+    .exactOptional(),
   finishReason: z.enum(['stop', 'length', 'content-filter', 'other']),
   gold: z.string(),
   /** What either rule read from the text; null where it found nothing. */

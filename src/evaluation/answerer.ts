@@ -3,11 +3,12 @@ import { randomFrom } from '../base/random.ts';
 import type { Engine } from '../engines/engine.ts';
 import { costUsd } from '../responses/spending.ts';
 import type { Prices } from '../teachers/prices.ts';
-import type { Teacher } from '../teachers/teacher.ts';
+import type { Billed, Teacher } from '../teachers/teacher.ts';
 import type { ChatMessage } from '../text/chat-message.ts';
 import type { ChatTemplate } from '../text/chat-template.ts';
 import type { Tokenizer } from '../text/tokenizer.ts';
 import { promptTokens } from '../text/training-row.ts';
+import type { AnswerRecord } from './answer-record.ts';
 
 /** How answers are drawn in an evaluation. */
 export interface AnswerSampling {
@@ -34,8 +35,7 @@ export interface GivenAnswer {
   /** As counted by the model itself or reported by the provider; undefined where neither is so. */
   readonly tokenCount: number | undefined;
   readonly promptTokenCount: number | undefined;
-  /** In US dollars; absent where no price is known. */
-  readonly costUsd?: number;
+  readonly spent?: NonNullable<AnswerRecord['spent']>;
   readonly finishReason: 'stop' | 'length' | 'content-filter' | 'other';
 }
 
@@ -128,7 +128,7 @@ export const teacherAnswerer = (teacher: Teacher, sampling: AnswerSampling, pric
             tokens: answer.tokens,
             tokenCount: answer.usage?.completionTokens,
             promptTokenCount: answer.usage?.promptTokens,
-            ...(prices !== undefined && answer.usage !== undefined && { costUsd: costUsd(answer.usage, prices) }),
+            ...(answer.billed !== undefined && { spent: spentOn(answer.billed, prices) }),
             finishReason: answer.finishReason,
           });
         } catch (error) {
@@ -141,6 +141,12 @@ export const teacherAnswerer = (teacher: Teacher, sampling: AnswerSampling, pric
     const failed = ends.find((end) => end.status === 'rejected');
     if (failed !== undefined) throw failed.reason;
   },
+});
+
+const spentOn = ({ requestCount, usage }: Billed, prices: Prices | undefined): NonNullable<AnswerRecord['spent']> => ({
+  requests: requestCount,
+  tokens: usage === undefined ? 0 : usage.promptTokens + usage.completionTokens,
+  ...(prices !== undefined && usage !== undefined && { usd: costUsd(usage, prices) }),
 });
 
 const seedOf = (sampling: AnswerSampling, question: Question): number => randomFrom(sampling.seed, 'answer', question.id).integer(2 ** 31);

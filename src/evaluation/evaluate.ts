@@ -3,6 +3,7 @@ import { UserError } from '../base/errors.ts';
 import { sha256 } from '../base/folders.ts';
 import { appendJsonLines } from '../base/json-lines.ts';
 import type { Engine } from '../engines/engine.ts';
+import { rowLimits } from '../engines/micro-batch.ts';
 import { studentMessages } from '../priming/primed-messages.ts';
 import { hashOf } from '../run-folder/compare-configs.ts';
 import type { Example, Task } from '../tasks/task.ts';
@@ -55,7 +56,7 @@ export const evaluate = async (options: EvaluateOptions): Promise<AnswerRecord[]
     tokens: answer.tokens === undefined ? null : [...answer.tokens],
     tokenCount: answer.tokenCount ?? null,
     promptTokenCount: answer.promptTokenCount ?? null,
-    ...(answer.costUsd !== undefined && { costUsd: answer.costUsd }),
+    ...(answer.spent !== undefined && { spent: answer.spent }),
     finishReason: answer.finishReason,
     ...scoresOf(task, answer.text, example),
   });
@@ -137,11 +138,10 @@ export const evaluateLikelihood = async (options: LikelihoodOptions): Promise<Li
     onProgress,
     signal,
   };
+  const limits = rowLimits(asked.map(({ row }) => row));
   return fillFile(work, async (chunk, onRow) => {
-    const sums = await engine.forward(
-      chunk.map(({ row }) => row),
-      { name: 'cross-entropy' },
-    );
+    const rows = chunk.map(({ row }) => row);
+    const sums = await engine.forward(rows, { name: 'cross-entropy' }, limits);
     for (const [index, { example, row, requestHash }] of chunk.entries()) {
       const loss = sums[index];
       if (loss === undefined) continue;

@@ -18,9 +18,12 @@ const progressSchema = z.strictObject({
 });
 export type TrainingProgress = z.infer<typeof progressSchema>;
 
+/** Raised when a training would go on to other bytes than it would have come to before. */
+const formatVersion = 2;
+
 const manifestSchema = z.strictObject({
   format: z.literal('retort-checkpoint'),
-  formatVersion: z.literal(1),
+  formatVersion: z.literal(formatVersion),
   /** Hash of all that decides the training: a checkpoint of another one is not continued from. */
   key: z.string(),
   progress: progressSchema,
@@ -57,7 +60,7 @@ export const saveCheckpoint = async (folder: string, key: string, { progress, st
   await writeSafetensors(join(draft, weightsName), tensors, {});
   await writeJsonAtomic(join(draft, manifestName), {
     format: 'retort-checkpoint',
-    formatVersion: 1,
+    formatVersion,
     key,
     progress,
     engineStepCount: state.stepCount,

@@ -2,6 +2,7 @@ import type { RunConfig } from '../config/run-config.ts';
 import { engineAnswerer, teacherAnswerer } from '../evaluation/answerer.ts';
 import { evaluate, evaluateLikelihood } from '../evaluation/evaluate.ts';
 import { patientTeacher } from '../responses/patient-teacher.ts';
+import { BudgetReachedError } from '../responses/spending.ts';
 import { type Subject, subjectName } from '../run-folder/arm.ts';
 import { hashOf } from '../run-folder/compare-configs.ts';
 import type { RunFolder } from '../run-folder/run-folder.ts';
@@ -73,8 +74,13 @@ export const evaluateSubject = async (options: EvaluateSubjectOptions): Promise<
     if (subject.kind === 'teacher') {
       const opened = redacted(await teacher.open(), redact);
       const { budget, limits, prices = await listedPrices(opened.identity) } = config.collection;
-      const bounded = patientTeacher(opened, { budget, limits, prices, spentBefore: await spentElsewhere(undefined, { config, run }) });
-      await evaluate({ ...common, file, answerer: teacherAnswerer(bounded, sampling, prices) });
+      const bounded = patientTeacher(opened, {
+        budget,
+        limits,
+        prices,
+        spentBefore: await spentElsewhere(undefined, { config, run, prices }),
+      });
+      await evaluate({ ...common, file, answerer: teacherAnswerer(bounded, sampling, prices) }).catch(withoutTeacher);
     } else {
       await load();
       const batch = batchSize === undefined ? {} : { batchSize };
@@ -94,6 +100,12 @@ export const evaluateSubject = async (options: EvaluateSubjectOptions): Promise<
     await evaluateLikelihood({ ...common, engine, tokenizer, template, modelHash, file });
     return { files: [file], facts };
   });
+};
+
+/** The students are trained by now, and nobody has to pay to see what they learnt. */
+const withoutTeacher = (thrown: unknown): never => {
+  if (!(thrown instanceof BudgetReachedError)) throw thrown;
+  throw new BudgetReachedError(`${thrown.message} Or leave the teacher's row out: evaluation.teacher: false.`, { cause: thrown });
 };
 
 const redacted = (teacher: Teacher, redact: RedactHook | undefined): Teacher =>

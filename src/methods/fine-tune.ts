@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { UserError } from '../base/errors.ts';
 import { writeFileAtomic } from '../base/folders.ts';
 import { appendJsonLines, readJsonLines } from '../base/json-lines.ts';
 import type { Engine, LossSpecification, LossSums, OptimiserSpecification, TokenRow } from '../engines/engine.ts';
@@ -79,6 +80,7 @@ export const fineTune = async (options: FineTuneOptions): Promise<FineTuneResult
   const { rowsPerStep, epochs, optimiser, maximumNorm, loss } = settings;
   const now = options.now ?? Date.now;
   const batches = { seed, epochCount: epochs, rowsPerStep };
+  checkLengths([...rows, ...developmentRows], engine);
   const sizes = rows.map(sizeOf);
   const limits = rowLimits(rows);
   const totalCount = plannedStepCount(rows.length, batches);
@@ -175,6 +177,15 @@ export const removeCheckpoints = (checkpoints: string): Promise<void> => rm(chec
 export const developmentLossOf = async (engine: Engine, rows: readonly TokenRow[]): Promise<number> => {
   const sums = await engine.forward(rows, { name: 'cross-entropy' });
   return sums.reduce((sum, row) => sum + row.sum, 0) / sums.reduce((sum, row) => sum + row.tokenCount, 0);
+};
+
+/** Told before the first step, and not when such a row's turn comes. */
+const checkLengths = (rows: readonly TokenRow[], { information: { contextLength } }: Engine): void => {
+  const { tokenCount } = rowLimits(rows);
+  if (tokenCount <= contextLength) return;
+  throw new UserError(
+    `The longest row has ${tokenCount} tokens, more than the ${contextLength} that the model was made for. Set training.maximumLength to ${contextLength} or less.`,
+  );
 };
 
 export const sizeOf = ({ tokens, weights }: TokenRow): RowSize => ({

@@ -90,7 +90,7 @@ export const estimateRun = async (options: RunOptions, surroundings: Surrounding
       if (judging !== undefined)
         arms.push({ arm: `the judge of ${arm.name}`, estimate: judging, text: estimateText(judging, config.collection.limits) });
     }
-    const asksTest = config.evaluation.teacher && config.teacher?.kind !== 'recorded';
+    const asksTest = config.evaluation.teacher && !['recorded', 'local'].includes(config.teacher?.kind ?? 'recorded');
     return { arms, asksTest, terms: termsFor(teacher.identity), ...(priceSource === undefined ? {} : { priceSource }) };
   } finally {
     await runTeacherOf.release();

@@ -150,7 +150,7 @@ export const collectionOf = async <Asked extends Pick<Teacher, 'identity'>>(
     budget,
     limits,
     ...(batch !== undefined && arm.kind === 'strategy' && { batch: batchWays(batch) }),
-    spentElsewhere: await spentElsewhere(join(run.paths.responses, arm.name), options),
+    spentElsewhere: await spentElsewhere(join(run.paths.responses, arm.name), { config, run, prices }),
     ...(options.redact !== undefined && { redact: options.redact.call }),
     ...(prices !== undefined && { prices }),
     folder: join(run.paths.responses, arm.name),

@@ -4,6 +4,7 @@ import type { StudentConfig } from '../config/student-config.ts';
 import type { EngineConfig } from '../config/training-config.ts';
 import { createEngine, runnerCountFor } from '../engines/create-engine.ts';
 import type { Engine, EngineSpecification, Parameter } from '../engines/engine.ts';
+import { shareOf } from '../engines/program-memory.ts';
 import { hashOf } from '../run-folder/compare-configs.ts';
 import { loadModelText, type ModelText, type ModelTextOptions } from '../text/model-text.ts';
 import { readAdapter, writeAdapter } from '../weights/adapter.ts';
@@ -27,6 +28,8 @@ export interface StudentOptions {
   readonly modelPath: string;
   readonly seed: number;
   readonly text?: ModelTextOptions;
+  /** Of the machine's memory, where several students are open at once. */
+  readonly memoryShare?: number;
 }
 
 /**
@@ -40,7 +43,7 @@ const openStudents = async (options: StudentOptions, coreCount: number): Promise
   try {
     // One after the other: the first converts the weights that all of them map.
     for (let worker = 0; worker < workers; worker++)
-      students.push(await openStudent({ ...options, engine: { ...options.engine, threadCount } }));
+      students.push(await openStudent({ ...options, engine: { ...options.engine, threadCount }, memoryShare: shareOf(workers) }));
     return students;
   } catch (error) {
     await releaseStudents(students);
@@ -105,7 +108,13 @@ export const withStudents = async <Item>(
 };
 
 /** What a student's engine is made from. */
-export const studentSpecification = ({ config, engine, modelPath, seed }: Omit<StudentOptions, 'text'>): EngineSpecification => {
+export const studentSpecification = ({
+  config,
+  engine,
+  modelPath,
+  seed,
+  memoryShare,
+}: Omit<StudentOptions, 'text'>): EngineSpecification => {
   const threadCount = engine.threadCount ?? availableParallelism();
   return {
     modelFolder: modelPath,
@@ -116,6 +125,7 @@ export const studentSpecification = ({ config, engine, modelPath, seed }: Omit<S
     ...(engine.activations !== undefined && { activations: engine.activations }),
     device: engine.device,
     layout: 'worker',
+    ...(memoryShare !== undefined && { memoryShare }),
     threadCount,
     runnerCount: runnerCountFor(threadCount),
   };

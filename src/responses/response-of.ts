@@ -30,6 +30,7 @@ export const responseOf = (
   const whole = addUsage(answer?.usage, addUsage(asked.wastedUsage, asked.assumedUsage));
   const { usage, reportedModel, reasoning, tokens } = answer ?? {};
   const { wastedUsage, assumedUsage } = asked;
+  const { strict, flexible, followsFormat, strictExtraction, flexibleExtraction } = task.score(text, example);
   // What is always there comes first: V8 adds what stands behind a spread one by one, which takes three times as long.
   return {
     requestKey: item.requestKey,
@@ -47,7 +48,11 @@ export const responseOf = (
     teacher: teacherName(teacher.identity),
     collectedAt: new Date(clock.now()).toISOString(),
     ...(verdict ?? { status: 'failed' as const, reason: asked.outcome === 'refused' ? 'refused' : 'unanswered' }),
-    ...task.score(text, example),
+    strictExtraction,
+    flexibleExtraction,
+    strict,
+    flexible,
+    followsFormat,
     ...(asked.outcome !== 'answered' && { detail: problemOf(asked) }),
     ...(reasoning !== undefined && { reasoning }),
     ...(tokens !== undefined && { tokens: [...tokens] }),

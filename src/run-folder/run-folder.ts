@@ -56,7 +56,7 @@ export interface RunBeginning {
   readonly mayChange?: readonly string[];
   /** Paths that earlier versions did not write down: a run of theirs goes on with what they are now. */
   readonly mayAppear?: readonly string[];
-  /** Paths of lists that may become longer at their end. What is added after test answers were scored is a warning of the run. */
+  /** Paths of lists that may become longer at their end. What is added after the test was opened is a warning of the run. */
   readonly mayGrow?: readonly string[];
   /** The folder that the config's paths start from. */
   readonly configFolder?: string;
@@ -204,7 +204,7 @@ const warnOfAdditions = async (run: RunFolder, added: readonly ConfigDifference[
   const list = added.map(({ path, now }) => `${path.replace(/\[\d+\]$/, '')} ${JSON.stringify(now)}`).join(', ');
   await run.warn(
     'run',
-    `Added after answers to test questions had been scored: ${list}. If what was seen then decided it, intervals and p-values say too much.`,
+    `Added after the test questions had been opened: ${list}. If what was seen then decided it, intervals and p-values say too much.`,
   );
 };
 

@@ -71,6 +71,14 @@ export interface TeacherAnswer {
   readonly reportedModel?: string;
   /** What the provider says is left of its limits. */
   readonly rateLimit?: RateLimit;
+  /** What all tries for this answer took, where whoever asked more than once counted them. */
+  readonly billed?: Billed;
+}
+
+export interface Billed {
+  readonly requestCount: number;
+  /** Reported, or where nobody said what a try cost, assumed in full. */
+  readonly usage: Usage | undefined;
 }
 
 export interface Usage {

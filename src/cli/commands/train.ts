@@ -14,7 +14,7 @@ export const addTrain = (program: Command, act: Act): void => {
     .command('train')
     .description('fine-tune a model, or train one from scratch, on conversations or prompts with completions');
   addConfigOptions(command, 'one seed')
-    .option('--dry-run', 'train nothing: read and check everything, and say what would run and how much memory it would take')
+    .option('--dry-run', 'train nothing: read and check all rows, and say what would run and how much memory it would take')
     .option('--profile', 'train nothing: measure where the time of the largest micro-batch goes, by op and by layer')
     .action(act(trainCommand));
 };
@@ -73,6 +73,9 @@ const planText = (plan: PlannedTraining): string => {
     `Runs, dealt out among ${runnerCount === 1 ? 'one thread' : `${runnerCount} threads`}; ${filled} % of what they compute fills sequences up:`,
     ...runLines,
     `Memory: about ${gigabytes(memory.totalBytes)} at most, of ${gigabytes(memoryBytes())}:`,
+    ...(memory.totalBytes > memoryBytes()
+      ? ['This is more than there is: take engine.activations: recomputed, fewer engine.threadCount, or shorter rows.']
+      : []),
     ...sides.map(([name, bytes]) => `  ${gigabytes(bytes).padStart(7)}  ${name}`),
   ].join('\n');
 };
