@@ -310,6 +310,25 @@ describe('a run killed at random moments', () => {
 });
 
 describe('runs that cannot be', () => {
+  it('ask a local teacher again whose weights have changed under the same path', async () => {
+    const few = {
+      ...settings({ kind: 'local', model: 'changing' }),
+      ...{ arms: ['none', 'gold'], seeds: [0], evaluation: { maximumTokens: 8, teacher: false } },
+    };
+    const answers = async () => {
+      await run(await configOf('changing', few), options('changing'));
+      const { stages } = await (await openRun(join(root, 'runs', 'changing'))).manifest();
+      return readResponses(join(root, 'runs', 'changing', 'responses', 'none'), { keys: keysOf(stages['collect--none']?.facts) });
+    };
+    await writeToyModel(join(root, 'changing'), { seed: 3 });
+    const first = await answers();
+    assert.deepEqual(await answers(), first);
+    await writeToyModel(join(root, 'changing'), { seed: 4 });
+    const second = await answers();
+    assert.equal(second.length, first.length);
+    assert.notDeepEqual(new Set(second.map(({ teacher }) => teacher)), new Set(first.map(({ teacher }) => teacher)));
+  });
+
   it('without a question that every arm has an answer to, say which arm has none', async () => {
     const config = settings({ kind: 'fake' });
     const long = { ...config.sampling, maximumTokens: 1, accept: [] };

@@ -41,6 +41,7 @@ export const evaluateSubject = async (options: EvaluateSubjectOptions): Promise<
   const { tokenizer, template, endTokens } = student.text;
   const { engine } = student;
   const modelHash = await modelHashOf(options);
+  const revision = subject.kind === 'teacher' ? await teacher.revision() : undefined;
   const variant = subject.kind === 'untouched' ? subject.variant : undefined;
   const asking = variant === undefined ? undefined : askingOf({ variant, config, task, train, test });
   const key = {
@@ -49,6 +50,7 @@ export const evaluateSubject = async (options: EvaluateSubjectOptions): Promise<
     questionsHash: hashOf(test.map(({ id, question, gold }) => [id, question, gold])),
     instruction: task.instruction,
     teacher: subject.kind === 'teacher' ? JSON.stringify(config.teacher) : '',
+    ...(revision !== undefined && { revision }),
     ...(subject.kind === 'teacher' && redact !== undefined && { redact: redact.hash }),
     ...(asking !== undefined && { asked: asking.facts }),
   };

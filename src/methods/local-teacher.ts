@@ -19,6 +19,8 @@ export interface RunTeacher {
   readonly open: () => Promise<Teacher>;
   /** The engine and text of a local teacher, for its logits. Throws where the teacher is not local. */
   readonly openLocal: () => Promise<LocalTeacher>;
+  /** Which weights answer where the teacher is local; undefined elsewhere. It is not opened for it. */
+  readonly revision: () => Promise<string | undefined>;
   /** Frees what was opened; it may be opened again. */
   readonly release: () => Promise<void>;
 }
@@ -33,6 +35,16 @@ export interface LocalTeacher {
 export const runTeacher = (config: RunConfig, surroundings: Surroundings): RunTeacher => {
   let local: Promise<LocalTeacher> | undefined;
   let teacher: Promise<Teacher> | undefined;
+  let known: Promise<string> | undefined;
+  // Answers of a rounded teacher are other answers.
+  const held = config.engine.inferencePrecision === 'float32' ? '' : ` in ${config.engine.inferencePrecision}`;
+  const revisionOf = async (model: string): Promise<string> =>
+    `${(await modelFingerprint(await surroundings.resolveModel(model))).slice(0, 16)}${held}`;
+  const revision = async (): Promise<string | undefined> => {
+    if (config.teacher?.kind !== 'local') return undefined;
+    known ??= revisionOf(config.teacher.model);
+    return known;
+  };
   const openModel = async (model: string): Promise<LocalTeacher> => {
     const modelFolder = await surroundings.resolveModel(model);
     const text = await loadModelText(modelFolder, textOptionsOf(config));
@@ -58,6 +70,7 @@ export const runTeacher = (config: RunConfig, surroundings: Surroundings): RunTe
   };
   return {
     openLocal,
+    revision,
     open: async () => {
       if (config.teacher === undefined) throw new UserError('This config names no teacher. Add `teacher:` to it.');
       teacher ??= createTeacher(config.teacher, {
@@ -65,9 +78,7 @@ export const runTeacher = (config: RunConfig, surroundings: Surroundings): RunTe
         offline: surroundings.offline,
         openLocal: async ({ model, batchSize }) => {
           const path = await surroundings.resolveModel(model);
-          // Answers of a rounded teacher are other answers.
-          const held = config.engine.inferencePrecision === 'float32' ? '' : ` in ${config.engine.inferencePrecision}`;
-          const identity = { model: basename(path), location: path, revision: `${(await modelFingerprint(path)).slice(0, 16)}${held}` };
+          const identity = { model: basename(path), location: path, revision: await revisionOf(model) };
           return engineTeacher({ ...(await openLocal()), identity, ...(batchSize !== undefined && { batchSize }) });
         },
       });

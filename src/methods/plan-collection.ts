@@ -79,7 +79,7 @@ export const estimateRun = async (options: RunOptions, surroundings: Surrounding
     const run = await createRun(folder, runBeginning(options, task, surroundings));
     const { train } = await curateQuestionsOfRun(questions, { run, config, surroundings });
     const teacher = await runTeacherOf.open();
-    const asking = { openTeacher: runTeacherOf.open, openJudge: judge.open, redact };
+    const asking = { openTeacher: runTeacherOf.open, teacherRevision: runTeacherOf.revision, openJudge: judge.open, redact };
     const shared: SourceOptions = { config, run, task, examples: train, ...asking, surroundings };
     const arms: ArmEstimate[] = [];
     let priceSource: string | undefined;

@@ -47,7 +47,7 @@ export const runResponsePriming = async (options: RunOptions, surroundings: Surr
     // 1. Leave out the questions that the evaluation asks for, then prime the teacher and collect its answers; gold, shuffled and recorded
     // ones beside them.
     const { train, evaluation, left } = await curateQuestionsOfRun(questions, { run, config, surroundings });
-    const asking = { openTeacher: teacher.open, openJudge: judge.open, redact };
+    const asking = { openTeacher: teacher.open, teacherRevision: teacher.revision, openJudge: judge.open, redact };
     const collected = await collectArms({ config, run, task, examples: train, evaluation, ...asking, surroundings });
     // Their memory is the students' until the teacher is measured itself.
     await teacher.release();
@@ -114,7 +114,7 @@ export const collectForRun = async (options: RunOptions, surroundings: Surroundi
   try {
     const run = await createRun(folder, runBeginning(options, task, surroundings));
     const { train, evaluation } = await curateQuestionsOfRun(questions, { run, config, surroundings });
-    const asking = { openTeacher: teacher.open, openJudge: judge.open, redact };
+    const asking = { openTeacher: teacher.open, teacherRevision: teacher.revision, openJudge: judge.open, redact };
     await collectArms({ config, run, task, examples: train, evaluation, ...asking, surroundings });
     return await summariseRun(run);
   } finally {

@@ -27,6 +27,8 @@ export interface SourceOptions {
   readonly examples: readonly Example[];
   /** Opens the run's teacher, once for all strategies. */
   readonly openTeacher: () => Promise<Teacher>;
+  /** Which weights answer where the teacher is local. */
+  readonly teacherRevision: () => Promise<string | undefined>;
   /** Opens the judge of answers, where the config has one. */
   readonly openJudge: () => Promise<Teacher>;
   readonly redact?: RedactHook | undefined;
@@ -130,7 +132,7 @@ const warn = async (message: string, arm: ArmConfig, { run, surroundings }: Pick
 export const collectionOf = async <Asked extends Pick<Teacher, 'identity'>>(
   arm: Extract<ArmConfig, { kind: 'strategy' | 'recorded' }>,
   teacher: Asked,
-  options: Omit<SourceOptions, 'openTeacher' | 'openJudge'>,
+  options: Omit<SourceOptions, 'openTeacher' | 'teacherRevision' | 'openJudge'>,
 ): Promise<Omit<CollectOptions, 'teacher'> & { readonly teacher: Asked }> => {
   const { config, run, task, examples } = options;
   const { answersPerQuestion, accept, ...sampling } = config.sampling;
@@ -179,18 +181,23 @@ const answersKey = (arm: OwnArm) => {
 };
 
 /** All that decides an arm's answers, so that a finished stage is done anew when any of it changed. */
-const sourceKey = async (arm: OwnArm, others: readonly Response[], { config, task, examples, redact }: SourceOptions) => ({
-  arm: answersKey(arm),
-  ...(arm.kind === 'recorded' && { fileHash: await sha256OfFile(arm.file) }),
-  teacher: arm.kind === 'strategy' ? JSON.stringify(config.teacher) : '',
-  ...(arm.kind === 'shuffled' && { of: hashOf(others.map(({ requestKey, text }) => [requestKey, text])) }),
-  ...(arm.kind === 'strategy' && redact !== undefined && { redact: redact.hash }),
-  sampling: { ...config.sampling },
-  // Switched on, a finished stage asks again for what failed, and for nothing else.
-  ...(config.collection.retryFailed && { retryFailed: true }),
-  instruction: task.instruction,
-  questions: examples.map(({ id, question, solution }) => [id, question, solution]),
-});
+const sourceKey = async (arm: OwnArm, others: readonly Response[], options: SourceOptions) => {
+  const { config, task, examples, redact } = options;
+  const revision = arm.kind === 'strategy' ? await options.teacherRevision() : undefined;
+  return {
+    arm: answersKey(arm),
+    ...(arm.kind === 'recorded' && { fileHash: await sha256OfFile(arm.file) }),
+    teacher: arm.kind === 'strategy' ? JSON.stringify(config.teacher) : '',
+    ...(revision !== undefined && { revision }),
+    ...(arm.kind === 'shuffled' && { of: hashOf(others.map(({ requestKey, text }) => [requestKey, text])) }),
+    ...(arm.kind === 'strategy' && redact !== undefined && { redact: redact.hash }),
+    sampling: { ...config.sampling },
+    // Switched on, a finished stage asks again for what failed, and for nothing else.
+    ...(config.collection.retryFailed && { retryFailed: true }),
+    instruction: task.instruction,
+    questions: examples.map(({ id, question, solution }) => [id, question, solution]),
+  };
+};
 
 /**
  * Arms matched by questions: only questions that every arm has a kept answer to are trained on, so that an arm whose teacher was cut off
