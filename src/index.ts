@@ -73,9 +73,9 @@ export { type Completion, type GenerateOptions, type GenerateReport, generate } 
 export { type LocalModel, type LocalModelOptions, openLocalModel } from './methods/local-model.ts';
 export { type RunOptions, runResponsePriming } from './methods/response-priming.ts';
 // Stages, each as its command does it
-export { collect, planRun, type RunResult, run, type StageOptions, train } from './methods/stages.ts';
+export { collect, planRun, planTraining, profileTraining, type RunResult, run, type StageOptions, train } from './methods/stages.ts';
 export type { StageProgress, Surroundings } from './methods/surroundings.ts';
-export type { TrainReport } from './methods/train.ts';
+export type { PlannedTraining, TrainReport } from './methods/train.ts';
 export { primedMessages, studentMessages } from './priming/primed-messages.ts';
 export { strategies } from './priming/strategies.ts';
 export type { PrimingStrategy } from './priming/strategy.ts';
