@@ -8,9 +8,6 @@ export const lengthBucket = (length: number): number => {
   return Math.ceil(length / step) * step;
 };
 
-/** Sizes for rows too long to be packed with others: 2ⁿ and 3·2ⁿ, so that less than a half is added. */
-export const longLaneLength = (length: number): number => fewSizes(length);
-
 /** The next power of two. */
 export const powerOfTwo = (count: number): number => 2 ** Math.ceil(Math.log2(count));
 
@@ -32,8 +29,8 @@ export const batchSizes = (rowCount: number, largest: number): number[] => {
   return rest === 0 ? full : [...full, fewSizes(rest)];
 };
 
-/** The next number of the form 2ⁿ or 3·2ⁿ. */
-const fewSizes = (count: number): number => {
+/** The next number of the form 2ⁿ or 3·2ⁿ: less than a half is added. */
+export const fewSizes = (count: number): number => {
   const power = powerOfTwo(count);
   return count <= (3 * power) / 4 && power >= 4 ? (3 * power) / 4 : power;
 };

@@ -13,6 +13,7 @@ import type { TensorSource } from '../weights/tensor-source.ts';
 import type { EngineSpecification, ParameterSet } from './engine.ts';
 import { initialAdapter, initialWeights } from './initial-parameters.ts';
 import { integerForm } from './integer-form.ts';
+import type { GraphModel } from './step-graphs.ts';
 
 /** A model ready to be compiled: what is frozen goes into programs, what is trained goes in at every run. */
 export interface LoadedModel {
@@ -41,6 +42,13 @@ export interface FrozenWeights {
 export const compileOptionsOf = ({ weights, folder }: FrozenWeights, prepack = false): CompileOptions => ({
   weights,
   ...(folder !== undefined && { weightsFolder: folder, prepack }),
+});
+
+/** What the programs of a model and purpose have in common. */
+export const graphModelOf = ({ decoder, frozen }: LoadedModel, { parameters }: EngineSpecification, purpose: Purpose): GraphModel => ({
+  decoder,
+  lora: parameters.kind === 'lora' ? parameters : undefined,
+  byteForm: frozen[purpose].byteForm,
 });
 
 /** What weights take, wherever they lie. */

@@ -1,7 +1,7 @@
 import { InternalError } from '../base/errors.ts';
 import type { HostTensor } from '../graph/tensor-type.ts';
-import { batchSizes, lengthBucket, longLaneLength, lossBucket, powerOfTwo } from './buckets.ts';
-import type { RowLimits, TokenRow } from './engine.ts';
+import { batchSizes, fewSizes, lengthBucket, lossBucket, powerOfTwo } from './buckets.ts';
+import type { EngineSpecification, RowLimits, TokenRow } from './engine.ts';
 
 /** Rows that one run computes together. */
 export interface MicroBatch {
@@ -23,9 +23,11 @@ export interface MicroBatchShape {
 /** Activations of about this many numbers (tokens × width × layers) are computed in one run: small models take many rows at once. */
 const activationBudget = 2 ** 23;
 
-/** Tokens that one run computes, for a model of this size. */
-export const tokenBudgetOf = ({ width, layerCount }: { readonly width: number; readonly layerCount: number }): number =>
-  Math.max(1, Math.floor(activationBudget / (width * layerCount)));
+/** Tokens that one run computes: as many as it is told, or as a model of this size allows. */
+export const tokenBudgetOf = (
+  { width, layerCount }: { readonly width: number; readonly layerCount: number },
+  { tokensPerRun }: Pick<EngineSpecification, 'tokensPerRun'>,
+): number => tokensPerRun ?? Math.max(1, Math.floor(activationBudget / (width * layerCount)));
 
 /** A model of which one run computes fewer tokens than this is large: its rows are packed, in shapes so few that all programs can be kept. */
 const largeModelTokens = 1024;
@@ -33,10 +35,11 @@ const largeModelTokens = 1024;
 /**
  * Which rows share a run depends on nothing but them.
  *
- * @param limits of all rows that are computed in turn, so that all take programs of the same shapes; these rows are within them
+ * @param given limits of all rows that are computed in turn, so that all take programs of the same shapes; these rows are within them
  */
-export const microBatches = (rows: readonly TokenRow[], tokenBudget: number, limits = rowLimits(rows)): MicroBatch[] => {
+export const microBatches = (rows: readonly TokenRow[], tokenBudget: number, given?: RowLimits): MicroBatch[] => {
   const own = rowLimits(rows);
+  const limits = given ?? own;
   if (own.tokenCount > limits.tokenCount || own.weightedShare > limits.weightedShare) {
     throw new InternalError(`rows of ${JSON.stringify(own)} are beyond the limits that were given, ${JSON.stringify(limits)}`);
   }
@@ -90,7 +93,7 @@ const packs = (rows: readonly TokenRow[], tokenBudget: number, limits: RowLimits
   const longestFirst = [...rows.keys()].sort((a, b) => lengthOf(b) - lengthOf(a) || a - b);
   const alone = longestFirst
     .filter((index) => lengthOf(index) > runLength)
-    .map((index) => ({ lanes: [[index]], shape: shapeOf(1, longLaneLength(lengthOf(index))) }));
+    .map((index) => ({ lanes: [[index]], shape: shapeOf(1, fewSizes(lengthOf(index))) }));
   const short = longestFirst.slice(alone.length);
   const laneLength = powerOfTwo(Math.min(runLength, Math.max(leastLaneLength, limits.tokenCount)));
   const perRun = runLength / laneLength;

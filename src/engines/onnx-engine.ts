@@ -74,7 +74,7 @@ const engineOf = ({ specification, model, device, held, runners }: EngineParts):
   const lora = specification.parameters.kind === 'lora' ? specification.parameters : undefined;
   const names = Object.keys(model.trainable);
   const shapes = new Map(Object.entries(model.trainable).map(([name, { shape }]) => [name, shape]));
-  const tokenBudget = specification.tokensPerRun ?? tokenBudgetOf(decoder);
+  const tokenBudget = tokenBudgetOf(decoder, specification);
   const team = runnerTeam(runners, specification.threadCount);
 
   let stepCount = 0;

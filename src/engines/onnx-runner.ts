@@ -12,10 +12,10 @@ import type { DeviceState } from './device-state.ts';
 import { dropoutMask } from './dropout.ts';
 import type { EngineSpecification, LossSpecification, Score, ScoreRequest, TokenRow } from './engine.ts';
 import { hostCache } from './key-value-cache.ts';
-import { compileOptionsOf, hostParameter, type LoadedModel, type Purpose, weightBytes } from './loaded-model.ts';
+import { compileOptionsOf, graphModelOf, hostParameter, type LoadedModel, type Purpose, weightBytes } from './loaded-model.ts';
 import { type MicroBatchShape, packed } from './micro-batch.ts';
 import { programCache } from './program-cache.ts';
-import { programBytes, runnerLayout } from './program-memory.ts';
+import { programBytes, programShare, runnerLayout } from './program-memory.ts';
 import type { DropoutStream, LossOutcome, LossTask, OwnThreads, Runner } from './runner.ts';
 import { sampleAll } from './sampler.ts';
 import { decodeGraph, dropoutName, type GraphModel, gradientName, logitsGraph, lossGraph, prefillGraph, termName } from './step-graphs.ts';
@@ -39,7 +39,7 @@ export const onnxRunner = (specification: EngineSpecification, model: LoadedMode
   const names = Object.keys(model.trainable);
   const { limitBytes } = runnerLayout(specification);
   const shapes = new Map(Object.entries(model.trainable).map(([name, { shape }]) => [name, shape]));
-  const programs = programCache(limitBytes ?? memoryBytes() / 2);
+  const programs = programCache(limitBytes ?? programShare * memoryBytes());
   let parameterInputs: Readonly<Record<string, HostTensor>> = {};
 
   const compile = (
@@ -49,7 +49,7 @@ export const onnxRunner = (specification: EngineSpecification, model: LoadedMode
   ): Promise<Program> =>
     programs.get(`${purpose} ${key} ${threadCount ?? ''}`, () => {
       const frozen = model.frozen[purpose];
-      const traced = trace({ decoder, lora, byteForm: frozen.byteForm });
+      const traced = trace(graphModelOf(model, specification, purpose));
       const { graph, sizeBytes } = 'graph' in traced ? traced : { graph: traced, sizeBytes: programBytes(traced) };
       return {
         sizeBytes: sizeBytes + (prepack ? weightBytes(frozen.weights) : 0),

@@ -27,7 +27,7 @@ export const programBytes = (graph: Graph): number => {
 };
 
 /** The share of memory that compiled programs may take where an engine is alone. */
-const programShare = 1 / 2;
+export const programShare = 1 / 2;
 
 /** How an engine's work is dealt out: runners, the threads of each, and what the programs of each may take. */
 export interface RunnerLayout {
@@ -46,8 +46,7 @@ export const runnerLayout = ({
 }: Pick<EngineSpecification, 'runnerCount' | 'threadCount' | 'device' | 'memoryShare'>): RunnerLayout => {
   // Several runners are there to fill several cores.
   const runnerCount = device === 'cpu' ? wanted : 1;
-  const share = threadCount === undefined ? 1 : Math.max(1, Math.floor(threadCount / runnerCount));
-  const threads = runnerCount > 1 ? share : threadCount;
+  const threads = runnerCount === 1 ? threadCount : Math.max(1, Math.floor((threadCount ?? runnerCount) / runnerCount));
   return {
     runnerCount,
     ...(threads !== undefined && { threadCount: threads }),

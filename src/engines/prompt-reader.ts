@@ -1,8 +1,8 @@
 import type { HostTensor } from '../graph/tensor-type.ts';
 import type { Decoder } from '../models/decoder.ts';
 import type { Program } from '../runtime/program.ts';
-import { lengthBucket, longLaneLength, powerOfTwo } from './buckets.ts';
-import type { KeyValueCache } from './key-value-cache.ts';
+import { fewSizes, lengthBucket, powerOfTwo } from './buckets.ts';
+import type { KeyValueCache, KeyValues } from './key-value-cache.ts';
 import { placesIn } from './micro-batch.ts';
 import { newName, prefixName } from './step-graphs.ts';
 
@@ -73,11 +73,11 @@ export const packedReader = (
   const { decoder, parameters, prefill } = programs;
   const prefixTokens = commonPrefix(prompts);
   const prefixLength = prefixTokens.length;
-  let prefix: Promise<Readonly<Record<string, HostTensor>>> | undefined;
+  let prefix: Promise<Prefix> | undefined;
 
-  const run = async (rows: readonly (readonly number[])[], known: number, given: Readonly<Record<string, HostTensor>>) => {
+  const run = async (rows: readonly (readonly number[])[], known: number, given: KeyValues) => {
     const lengths = rows.map((tokens) => tokens.length);
-    const sequence = longLaneLength(
+    const sequence = fewSizes(
       Math.max(
         64,
         lengths.reduce((sum, length) => sum + length, 0),
@@ -89,18 +89,19 @@ export const packedReader = (
     return program.run({ ...parameters, ...given, ...places, ...tokenInputs(rows, sequence, promptCount) });
   };
 
-  const readPrefix = async (): Promise<Readonly<Record<string, HostTensor>>> => {
-    if (prefixLength === 0) return {};
+  const readPrefix = async (): Promise<Prefix> => {
+    const given: Record<string, HostTensor> = {};
+    const laid: Record<string, HostTensor> = {};
+    if (prefixLength === 0) return { given, laid };
     const outputs = await run([prefixTokens], 0, {});
-    const layers = Array.from({ length: decoder.layerCount }, (_, layer) => layer);
-    return Object.fromEntries(
-      layers.flatMap((layer) =>
-        (['key', 'value'] as const).map((kind) => [
-          prefixName(kind, layer),
-          cropped(outputs[newName(kind, layer)] as HostTensor, prefixLength),
-        ]),
-      ),
-    );
+    for (let layer = 0; layer < decoder.layerCount; layer++) {
+      for (const kind of ['key', 'value'] as const) {
+        const tensor = cropped(outputs[newName(kind, layer)] as HostTensor, prefixLength);
+        given[prefixName(kind, layer)] = tensor;
+        laid[newName(kind, layer)] = tensor;
+      }
+    }
+    return { given, laid };
   };
 
   return {
@@ -114,14 +115,13 @@ export const packedReader = (
     },
     read: async (next) => {
       prefix ??= readPrefix();
-      const known = await prefix;
+      const { given, laid } = await prefix;
       const rows = next.map(({ tokens }) => tokens.slice(prefixLength));
-      const outputs = await run(rows, prefixLength, known);
-      const shared = Object.fromEntries(Object.entries(known).map(([name, tensor]) => [name.replace(/^prefix/, 'new'), tensor]));
+      const outputs = await run(rows, prefixLength, given);
       let start = 0;
       rows.forEach(({ length }, index) => {
         const { place } = next[index] as PlacedPrompt;
-        if (prefixLength > 0) lay(shared, [{ place, from: 0, position: 0, count: prefixLength }]);
+        if (prefixLength > 0) lay(laid, [{ place, from: 0, position: 0, count: prefixLength }]);
         lay(outputs, [{ place, from: 0, start, position: prefixLength, count: length }]);
         start += length;
       });
@@ -130,6 +130,12 @@ export const packedReader = (
     },
   };
 };
+
+/** Keys and values of what all prompts begin with, by the names under which programs take them, and under which they are laid into places. */
+interface Prefix {
+  readonly given: KeyValues;
+  readonly laid: KeyValues;
+}
 
 /** The first tokens that all share, of a length that few others have, and without the last of any: something is to be predicted from. */
 const commonPrefix = ([first = [], ...others]: readonly (readonly number[])[]): readonly number[] => {

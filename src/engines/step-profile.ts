@@ -4,7 +4,7 @@ import { elementCount } from '../graph/tensor-type.ts';
 import type { Value } from '../graph/value.ts';
 import { type NodeRecord, profiled } from '../runtime/profile.ts';
 import type { Activations, EngineSpecification, LossSpecification, TokenRow } from './engine.ts';
-import { compileOptionsOf, hostParameter, loadModel } from './loaded-model.ts';
+import { compileOptionsOf, graphModelOf, hostParameter, loadModel } from './loaded-model.ts';
 import { type MicroBatch, type MicroBatchShape, microBatches, packed, tokenBudgetOf } from './micro-batch.ts';
 import { runnerLayout } from './program-memory.ts';
 import { trainingGraph } from './training-graph.ts';
@@ -43,12 +43,12 @@ export const profileStep = async (
   const model = await loadModel(specification);
   const { decoder } = model;
   const tokensOf = ({ shape }: MicroBatch) => shape.batch * shape.sequence;
-  const [largest] = microBatches(rows, specification.tokensPerRun ?? tokenBudgetOf(decoder)).sort((a, b) => tokensOf(b) - tokensOf(a));
+  const [largest] = microBatches(rows, tokenBudgetOf(decoder, specification)).sort((a, b) => tokensOf(b) - tokensOf(a));
   if (largest === undefined) throw new UserError('There are no rows to profile: the data is empty, or every row was left out.');
   const frozen = model.frozen.training;
-  const lora = specification.parameters.kind === 'lora' ? specification.parameters : undefined;
+  const graphed = graphModelOf(model, specification, 'training');
   const { graph, activations } = trainingGraph(
-    { decoder, lora: lora && { ...lora, dropout: 0 }, shape: largest.shape, byteForm: frozen.byteForm },
+    { ...graphed, lora: graphed.lora && { ...graphed.lora, dropout: 0 }, shape: largest.shape },
     loss,
     { trainable: Object.keys(model.trainable), activations: specification.activations, limitBytes: runnerLayout(specification).limitBytes },
   );

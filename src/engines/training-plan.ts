@@ -1,6 +1,6 @@
 import { checkRow } from './check-rows.ts';
 import type { Activations, EngineSpecification, LossSpecification, TokenRow } from './engine.ts';
-import { type LoadedModel, loadModel, weightBytes } from './loaded-model.ts';
+import { graphModelOf, loadModel, weightBytes } from './loaded-model.ts';
 import { type MicroBatch, type MicroBatchShape, microBatches, rowLimits, tokenBudgetOf } from './micro-batch.ts';
 import { programBytes, runnerLayout } from './program-memory.ts';
 import { lossGraph } from './step-graphs.ts';
@@ -43,18 +43,19 @@ export const planTraining = async (
   loss: LossSpecification,
 ): Promise<TrainingPlan> => {
   const model = await loadModel(specification);
-  const tokenBudget = specification.tokensPerRun ?? tokenBudgetOf(model.decoder);
-  [...steps.flat(), ...developmentRows].forEach((row, index) => checkRow(row, index, model.decoder, { name: 'cross-entropy' }));
-  const limits = rowLimits(steps.flat());
-  const batches = steps.flatMap((rows) => microBatches(rows, tokenBudget, limits));
+  const tokenBudget = tokenBudgetOf(model.decoder, specification);
+  const rows = steps.flat();
+  [...rows, ...developmentRows].forEach((row, index) => checkRow(row, index, model.decoder, { name: 'cross-entropy' }));
+  const limits = rowLimits(rows);
+  const batches = steps.flatMap((step) => microBatches(step, tokenBudget, limits));
   const { runnerCount, limitBytes } = runnerLayout(specification);
   const training = byShape(batches).map(({ shape, count }) => {
     const choice = { trainable: Object.keys(model.trainable), activations: specification.activations, limitBytes };
-    const { activations, sizeBytes } = trainingGraph({ ...graphedIn(model, specification, 'training'), shape }, loss, choice);
+    const { activations, sizeBytes } = trainingGraph({ ...graphModelOf(model, specification, 'training'), shape }, loss, choice);
     return { shape, count, activations, sizeBytes };
   });
   const measuring = byShape(microBatches(developmentRows, tokenBudget)).map(({ shape }) =>
-    programBytes(lossGraph({ ...graphedIn(model, specification, 'inference'), shape }, { name: 'cross-entropy' })),
+    programBytes(lossGraph({ ...graphModelOf(model, specification, 'inference'), shape }, { name: 'cross-entropy' })),
   );
   const sizes = [...training.map(({ sizeBytes }) => sizeBytes), ...measuring];
   const isMeasured = developmentRows.length > 0 && model.frozen.inference !== model.frozen.training;
@@ -65,7 +66,7 @@ export const planTraining = async (
     stateBytes: sum(Object.values(model.trainable).map(({ data }) => data.byteLength)) * (valuesPerParameter + 2 * runnerCount),
   };
   return {
-    tokenCount: sum(steps.flat().map(({ tokens }) => tokens.length)),
+    tokenCount: sum(rows.map(({ tokens }) => tokens.length)),
     placeCount: sum(batches.map(({ shape }) => shape.batch * shape.sequence)),
     runs: training.map(({ shape, activations, count }) => ({ shape, activations, count })),
     runnerCount,
@@ -79,12 +80,6 @@ const nodeBytes = 200 * 2 ** 20;
 const threadBytes = 40 * 2 ** 20;
 /** The first values, those of now, summed gradients, and an optimiser's two moments. */
 const valuesPerParameter = 5;
-
-const graphedIn = ({ decoder, frozen }: LoadedModel, { parameters }: EngineSpecification, purpose: 'training' | 'inference') => ({
-  decoder,
-  lora: parameters.kind === 'lora' ? parameters : undefined,
-  byteForm: frozen[purpose].byteForm,
-});
 
 const byShape = (batches: readonly MicroBatch[]): { readonly shape: MicroBatchShape; readonly count: number }[] =>
   [...Map.groupBy(batches, ({ shape }) => JSON.stringify(shape)).values()]

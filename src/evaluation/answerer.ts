@@ -1,7 +1,7 @@
 import { sha256 } from '../base/folders.ts';
 import { randomFrom } from '../base/random.ts';
 import type { Engine } from '../engines/engine.ts';
-import { costUsd } from '../responses/spending.ts';
+import { costUsd, tokenCountOf } from '../responses/spending.ts';
 import type { Prices } from '../teachers/prices.ts';
 import type { Billed, Teacher } from '../teachers/teacher.ts';
 import type { ChatMessage } from '../text/chat-message.ts';
@@ -145,7 +145,7 @@ export const teacherAnswerer = (teacher: Teacher, sampling: AnswerSampling, pric
 
 const spentOn = ({ requestCount, usage }: Billed, prices: Prices | undefined): NonNullable<AnswerRecord['spent']> => ({
   requests: requestCount,
-  tokens: usage === undefined ? 0 : usage.promptTokens + usage.completionTokens,
+  tokens: tokenCountOf(usage),
   ...(prices !== undefined && usage !== undefined && { usd: costUsd(usage, prices) }),
 });
 

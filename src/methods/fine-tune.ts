@@ -80,9 +80,9 @@ export const fineTune = async (options: FineTuneOptions): Promise<FineTuneResult
   const { rowsPerStep, epochs, optimiser, maximumNorm, loss } = settings;
   const now = options.now ?? Date.now;
   const batches = { seed, epochCount: epochs, rowsPerStep };
-  checkLengths([...rows, ...developmentRows], engine);
   const sizes = rows.map(sizeOf);
   const limits = rowLimits(rows);
+  for (const { tokenCount } of [limits, rowLimits(developmentRows)]) checkLength(tokenCount, engine);
   const totalCount = plannedStepCount(rows.length, batches);
   const schedule = {
     name: settings.schedule,
@@ -180,8 +180,7 @@ export const developmentLossOf = async (engine: Engine, rows: readonly TokenRow[
 };
 
 /** Told before the first step, and not when such a row's turn comes. */
-const checkLengths = (rows: readonly TokenRow[], { information: { contextLength } }: Engine): void => {
-  const { tokenCount } = rowLimits(rows);
+const checkLength = (tokenCount: number, { information: { contextLength } }: Engine): void => {
   if (tokenCount <= contextLength) return;
   throw new UserError(
     `The longest row has ${tokenCount} tokens, more than the ${contextLength} that the model was made for. Set training.maximumLength to ${contextLength} or less.`,

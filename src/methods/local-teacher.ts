@@ -38,11 +38,12 @@ export const runTeacher = (config: RunConfig, surroundings: Surroundings): RunTe
   let known: Promise<string> | undefined;
   // Answers of a rounded teacher are other answers.
   const held = config.engine.inferencePrecision === 'float32' ? '' : ` in ${config.engine.inferencePrecision}`;
-  const revisionOf = async (model: string): Promise<string> =>
-    `${(await modelFingerprint(await surroundings.resolveModel(model))).slice(0, 16)}${held}`;
-  const revision = async (): Promise<string | undefined> => {
-    if (config.teacher?.kind !== 'local') return undefined;
-    known ??= revisionOf(config.teacher.model);
+  const revisionOf = (model: string): Promise<string> => {
+    // All bytes of the weights are read for it: once.
+    known ??= surroundings
+      .resolveModel(model)
+      .then(modelFingerprint)
+      .then((fingerprint) => `${fingerprint.slice(0, 16)}${held}`);
     return known;
   };
   const openModel = async (model: string): Promise<LocalTeacher> => {
@@ -70,7 +71,7 @@ export const runTeacher = (config: RunConfig, surroundings: Surroundings): RunTe
   };
   return {
     openLocal,
-    revision,
+    revision: async () => (config.teacher?.kind === 'local' ? revisionOf(config.teacher.model) : undefined),
     open: async () => {
       if (config.teacher === undefined) throw new UserError('This config names no teacher. Add `teacher:` to it.');
       teacher ??= createTeacher(config.teacher, {

@@ -44,8 +44,7 @@ export const train = async (config: TrainConfig, surroundings: Surroundings): Pr
     try {
       const lines = await readLines(config, surroundings);
       const rows = rowsOf(data.train, await curatedLines(lines, config, surroundings), config, student.text);
-      const measured = lines.development.slice(0, data.limit);
-      const developmentRows = data.development === undefined ? undefined : rowsOf(data.development, measured, config, student.text);
+      const developmentRows = developmentRowsOf(lines, config, student.text);
       const key = hashOf({
         base: student.baseHash,
         student: { ...config.student, model: student.baseHash },
@@ -112,8 +111,7 @@ export const dryRunTraining = async (config: TrainConfig, surroundings: Surround
   const { kept } = await curationOf(lines, config, surroundings);
   const text = await loadModelText(modelPath);
   const rows = rowsOf(data.train, kept, config, text);
-  const developmentRows =
-    data.development === undefined ? [] : rowsOf(data.development, lines.development.slice(0, data.limit), config, text).rows;
+  const developmentRows = developmentRowsOf(lines, config, text)?.rows ?? [];
   const plans = [
     ...stepsOf(
       rows.rows.map(({ row }) => sizeOf(row)),
@@ -180,6 +178,12 @@ const rowsOf = (
   const { maximumLength } = training;
   const makeRow = (line: TrainingLine) => rowOfLine(text.template, text.tokenizer, line, { maximumLength, turns: data.turns });
   return trainingRows(lines, makeRow, { maximumLength, keepTruncated: false, what: source });
+};
+
+/** Those that are measured; undefined where the config names none. */
+const developmentRowsOf = ({ development }: DataLines, config: TrainConfig, text: ModelText): TrainingRows<TrainingLine> | undefined => {
+  const { data } = config;
+  return data.development === undefined ? undefined : rowsOf(data.development, development.slice(0, data.limit), config, text);
 };
 
 const reportRows = ({ rows, dropped, rewrittenCount }: TrainingRows<unknown>, { say }: Surroundings): void => {

@@ -74,13 +74,13 @@ const llamaParameters = (config: LlamaConfig) => {
 
 const forward = (config: LlamaConfig, scope: Scope, tokens: Value, options: ForwardOptions = {}) => {
   const [batch, sequence] = tokens.type.shape as [number, number];
-  const { packing, prefix } = options;
-  const prefixLength = prefix?.[0]?.key.type.shape[2] ?? 0;
+  const { packing, prefix: known } = options;
+  const prefixLength = known?.[0]?.key.type.shape[2] ?? 0;
   const rotations = prefillRotations(config, batch, sequence, { positions: packing?.positions, prefixLength });
   // Whoever looks at a map wants it whole.
   const chunks = causalChunks(sequence, options.tap === undefined ? chunkCountFor(sequence) : 1, packing?.starts, prefixLength);
   const afterPrefix = (own: Value, layer: number, kind: keyof KeyValue): Value =>
-    prefix === undefined ? own : concat([(prefix[layer] as KeyValue)[kind], own], 2);
+    known === undefined ? own : concat([(known[layer] as KeyValue)[kind], own], 2);
   const keyValues: KeyValue[] = [];
   let hidden = embed(config, scope, tokens); // [batch · sequence, width]
   options.tap?.('hidden.0', hidden);

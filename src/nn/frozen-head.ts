@@ -1,5 +1,4 @@
-import type { Value } from '../graph/value.ts';
-import { constant } from '../graph/value.ts';
+import { constant, type Value } from '../graph/value.ts';
 import { after } from '../ops/after.ts';
 import { split } from '../ops/broadcasting.ts';
 import { exp, mul, neg } from '../ops/elementwise.ts';
@@ -29,10 +28,10 @@ export const floatHead =
     const matrix = parameter(head, [vocabularySize, inputCount]);
     const places = reshape(targets, [tokenCount, 1]);
     const logProbabilities = logSoftmax(gemm(x, matrix, { transposeB: true })); // [tokens, vocabulary]
-    const ones = constant({ dataType: 'float32', shape: [tokenCount, 1], data: new Float32Array(tokenCount).fill(-1) });
+    const minusOne = constant({ dataType: 'float32', shape: [tokenCount, 1], data: new Float32Array(tokenCount).fill(-1) });
     return {
       likelihood: neg(reshape(gatherElements(logProbabilities, places, 1), [tokenCount])),
-      slope: gemm(scatterElementsAdd(exp(logProbabilities), places, ones, 1), matrix),
+      slope: gemm(scatterElementsAdd(exp(logProbabilities), places, minusOne, 1), matrix),
     };
   };
 

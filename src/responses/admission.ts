@@ -4,7 +4,7 @@ import type { RateLimit, TeacherRequest, Usage } from '../teachers/teacher.ts';
 import type { TeacherError } from '../teachers/teacher-error.ts';
 import { type PauseGate, pauseGate } from './pause-gate.ts';
 import { type Limits, rateLimiter } from './rate-limiter.ts';
-import { type Budget, budgetKeeper, nothingSpent, type Prices, type Spending } from './spending.ts';
+import { type Budget, budgetKeeper, nothingSpent, type Prices, type Spending, tokenCountOf } from './spending.ts';
 import { usageMeasure } from './usage-measure.ts';
 
 /** Decides when a request may be sent: not during a pause, not faster than the limits, not beyond the budget. */
@@ -50,7 +50,7 @@ export const admission = (options: AdmissionOptions): Admission => {
     enter: async (request, stop) => {
       await gate.pass(stop);
       const full = measure.full(request);
-      const assumedTokens = full.promptTokens + full.completionTokens;
+      const assumedTokens = tokenCountOf(full);
       const reservation = await keeper.reserve(full);
       try {
         await limiter.enter(assumedTokens, stop);
@@ -63,7 +63,7 @@ export const admission = (options: AdmissionOptions): Admission => {
       }
       const settle = (usage: Usage | undefined): void => {
         reservation.settle(usage);
-        limiter.correct(assumedTokens, usage === undefined ? assumedTokens : usage.promptTokens + usage.completionTokens);
+        limiter.correct(assumedTokens, usage === undefined ? assumedTokens : tokenCountOf(usage));
       };
       return {
         settle: (usage) => {

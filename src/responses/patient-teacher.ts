@@ -3,7 +3,7 @@ import { type Random, randomFrom } from '../base/random.ts';
 import type { Teacher } from '../teachers/teacher.ts';
 import { type AdmissionOptions, admission } from './admission.ts';
 import { type AskSurroundings, ask, defaultRetryPolicy, type RetryPolicy } from './ask.ts';
-import { addUsage } from './spending.ts';
+import { wholeUsage } from './spending.ts';
 
 export interface PatientTeacherOptions extends Pick<AdmissionOptions, 'budget' | 'limits' | 'prices' | 'spentBefore'> {
   readonly retries?: Partial<RetryPolicy>;
@@ -42,8 +42,8 @@ export const patientTeacher = (teacher: Teacher, options: PatientTeacherOptions 
       if (asked.outcome !== 'answered') throw asked.problem;
       admitted.gate.relax();
       hasAnswered = true;
-      const usage = addUsage(asked.answer.usage, addUsage(asked.wastedUsage, asked.assumedUsage));
-      return { ...asked.answer, billed: { requestCount: asked.tryCount, usage } };
+      const { answer, tryCount, wastedUsage, assumedUsage } = asked;
+      return { ...answer, billed: { requestCount: tryCount, usage: wholeUsage({ usage: answer.usage, wastedUsage, assumedUsage }) } };
     },
   };
 };

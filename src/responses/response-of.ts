@@ -7,7 +7,7 @@ import type { PlannedAnswer } from './collection-plan.ts';
 import { judge } from './judge.ts';
 import { promptHash, teacherName } from './request-key.ts';
 import type { Response } from './response.ts';
-import { addUsage, costUsd } from './spending.ts';
+import { costUsd, wholeUsage } from './spending.ts';
 
 /** What a line of the store needs to know of its collection. */
 export type RecordedOptions = Pick<CollectOptions, 'task' | 'strategy' | 'source' | 'accept' | 'prices'> & {
@@ -27,9 +27,9 @@ export const responseOf = (
   const answer = asked.outcome === 'answered' ? asked.answer : undefined;
   const text = answer?.text ?? '';
   const verdict = answer === undefined ? undefined : judge({ finishReason: answer.finishReason, isEmpty: text.trim() === '' }, accept);
-  const whole = addUsage(answer?.usage, addUsage(asked.wastedUsage, asked.assumedUsage));
   const { usage, reportedModel, reasoning, tokens } = answer ?? {};
   const { wastedUsage, assumedUsage } = asked;
+  const whole = wholeUsage({ usage, wastedUsage, assumedUsage });
   const { strict, flexible, followsFormat, strictExtraction, flexibleExtraction } = task.score(text, example);
   // What is always there comes first: V8 adds what stands behind a spread one by one, which takes three times as long.
   return {

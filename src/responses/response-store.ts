@@ -5,7 +5,7 @@ import { hasCode } from '../base/folders.ts';
 import { appendJsonLines, type HandedLine, readJsonLines, type TornLine } from '../base/json-lines.ts';
 import { type AnswerHead, readAnswerHeads, withTextsLast } from './answer-head.ts';
 import { parseResponse, type Response } from './response.ts';
-import { addSpending, addUsage, nothingSpent, type Spending } from './spending.ts';
+import { addSpending, nothingSpent, type Spending, tokenCountOf, wholeUsage } from './spending.ts';
 
 /** The store's file in its folder. */
 export const responsesFile = (folder: string): string => join(folder, 'responses.jsonl');
@@ -86,8 +86,7 @@ export const spendingOf = ({
   isJudgedAgain = false,
 }: Omit<AnswerHead, 'isEmpty'>): Spending => {
   if (isJudgedAgain) return nothingSpent;
-  const whole = addUsage(usage, addUsage(wastedUsage, assumedUsage));
-  return { usd: costUsd, tokens: whole === undefined ? 0 : whole.promptTokens + whole.completionTokens, requests: tryCount };
+  return { usd: costUsd, tokens: tokenCountOf(wholeUsage({ usage, wastedUsage, assumedUsage })), requests: tryCount };
 };
 
 /** What is kept of an answer; alike ones are one object, since there may be a hundred thousand of a few kinds. */

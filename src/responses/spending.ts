@@ -96,7 +96,7 @@ export const checkPrices = (budget: Budget, prices: Prices | undefined): void =>
 /** What one request with this usage costs. */
 export const spendingFor = (usage: Usage, prices: Prices | undefined): Spending => ({
   usd: prices === undefined ? 0 : costUsd(usage, prices),
-  tokens: usage.promptTokens + usage.completionTokens,
+  tokens: tokenCountOf(usage),
   requests: 1,
 });
 
@@ -143,6 +143,16 @@ const amountText: Record<keyof Budget, (amount: number) => string> = {
 
 const reachedMessage = (name: keyof Budget, budget: Budget, spent: Spending): string =>
   `The budget of ${amountText[name](budget[name] ?? 0)} does not reach for another answer: ${amountText[name](spent[name])} are spent. Raise budget.${name} to go on.`;
+
+/** Of prompt and completion; none where nothing is known. */
+export const tokenCountOf = (usage: Usage | undefined): number => (usage === undefined ? 0 : usage.promptTokens + usage.completionTokens);
+
+/** What an answer took in all its tries: its own usage, of tries that gave nothing, and of those that are assumed in full. */
+export const wholeUsage = (answered: {
+  readonly usage?: Usage | undefined;
+  readonly wastedUsage?: Usage | undefined;
+  readonly assumedUsage?: Usage | undefined;
+}): Usage | undefined => addUsage(answered.usage, addUsage(answered.wastedUsage, answered.assumedUsage));
 
 /** The sum of two usages; an absent one adds nothing. */
 export const addUsage = (a: Usage | undefined, b: Usage | undefined): Usage | undefined => {

@@ -176,8 +176,7 @@ const checkSameConfig = async (
   const before = text === undefined ? undefined : parseJson(text);
   const all = before === undefined ? [] : configDifferences(before, now);
   const isBelow = (path: string, paths: readonly string[]): boolean => paths.some((free) => path === free || path.startsWith(`${free}.`));
-  const isAdded = ({ path, before: earlier }: ConfigDifference): boolean =>
-    earlier === undefined && mayGrow.includes(path.replace(/\[\d+\]$/, ''));
+  const isAdded = ({ path, before: earlier }: ConfigDifference): boolean => earlier === undefined && mayGrow.includes(listOf(path));
   const differences = all.filter(
     (difference) =>
       !isBelow(difference.path, mayChange) &&
@@ -197,11 +196,14 @@ const checkSameConfig = async (
   );
 };
 
+/** `seeds` of `seeds[2]`. */
+const listOf = (path: string): string => path.replace(/\[\d+\]$/, '');
+
 /** A family that grows until a difference shows has a larger chance of showing one that is not there than its interval says. */
 const warnOfAdditions = async (run: RunFolder, added: readonly ConfigDifference[]): Promise<void> => {
   const { testOpenings } = await run.manifest();
   if (added.length === 0 || testOpenings.length === 0) return;
-  const list = added.map(({ path, now }) => `${path.replace(/\[\d+\]$/, '')} ${JSON.stringify(now)}`).join(', ');
+  const list = added.map(({ path, now }) => `${listOf(path)} ${JSON.stringify(now)}`).join(', ');
   await run.warn(
     'run',
     `Added after the test questions had been opened: ${list}. If what was seen then decided it, intervals and p-values say too much.`,
